@@ -1,1 +1,204 @@
-//! catalog
+//! The catalog seam: accounts, channels, videos, uploads, jobs, leases and the outbox.
+//!
+//! [`Catalog`] states what every back end guarantees. One implementation, `sql`, speaks one SQL
+//! text to SQLite (embedded) and later PostgreSQL. The APIs and the stages hold
+//! `Arc<dyn Catalog>`; only the binary's `bootstrap.rs` opens one.
+
+pub mod error;
+pub mod model;
+
+use async_trait::async_trait;
+use event_schemas::{AccountId, ChannelId, JobId, Millis, Timestamp, Topic, UploadId, VideoId};
+
+pub use error::CatalogError;
+pub use model::*;
+
+type Result<T> = std::result::Result<T, CatalogError>;
+
+/// The durable, transactional record of everything that is not an event.
+///
+/// # Guarantees
+/// * **Durable and atomic**: a method that returns `Ok` has committed; one that returns an error
+///   has changed nothing, save on [`CatalogError::is_unknown_outcome`].
+/// * **Outbox**: a change that others must hear of writes its outbox row in the same transaction,
+///   so either both exist or neither does.
+/// * **Fencing**: a write made under a lease or a job carries its epoch and fails with
+///   [`CatalogError::Fenced`] once a later epoch exists, having changed nothing.
+/// * **Time**: instants come from the caller (its clock), never from the database.
+#[async_trait]
+pub trait Catalog: Send + Sync + 'static {
+    // --- accounts ---------------------------------------------------------------------------
+
+    /// Creates an account and its channel. With an invitation, uses it up in the same
+    /// transaction.
+    ///
+    /// # Errors
+    /// [`CatalogError::Conflict`] naming `login` or `handle` if taken; [`CatalogError::NotFound`]
+    /// for an invitation that is unknown, used or expired.
+    async fn create_account(&self, new: NewAccount) -> Result<Account>;
+    /// The account of this id.
+    async fn account(&self, id: AccountId) -> Result<Option<Account>>;
+    /// The account that signs in with `login` (compared without regard to ASCII case).
+    async fn account_by_login(&self, login: &str) -> Result<Option<Account>>;
+    /// How many accounts there are.
+    async fn count_accounts(&self) -> Result<u64>;
+    /// The channel of this id.
+    async fn channel(&self, id: ChannelId) -> Result<Option<Channel>>;
+    /// Stores an invitation by the hash of its code.
+    async fn create_invitation(&self, code_hash: &str, by: AccountId, expires_at: Timestamp) -> Result<()>;
+
+    /// Stores a signed-in session or an API token, by the hash of its secret.
+    async fn create_credential(&self, new: Credential) -> Result<()>;
+    /// The unexpired credential with this hash.
+    async fn credential(&self, secret_hash: &str, now: Timestamp) -> Result<Option<Credential>>;
+    /// The API tokens of an account, newest first.
+    async fn api_tokens(&self, account: AccountId) -> Result<Vec<Credential>>;
+    /// Deletes a credential (`id`) of `account`; false if there is none.
+    async fn delete_credential(&self, account: AccountId, id: uuid::Uuid) -> Result<bool>;
+    /// Deletes up to `limit` expired credentials and invitations; returns how many.
+    async fn delete_expired_credentials(&self, now: Timestamp, limit: u32) -> Result<u64>;
+
+    // --- uploads ----------------------------------------------------------------------------
+
+    /// Creates an upload and its video (`upload = receiving`, `playback = none`) together.
+    async fn create_upload(&self, new: NewUpload) -> Result<Upload>;
+    /// The upload, in any state.
+    async fn upload(&self, id: UploadId) -> Result<Option<Upload>>;
+    /// The upload whose video this is.
+    async fn upload_of_video(&self, video: VideoId) -> Result<Option<Upload>>;
+    /// Records a durable chunk object that continues the upload at `chunk.start` and moves its
+    /// expiry to `expires_at`. When the chunk reaches the upload's length, completes it in the
+    /// same transaction: upload and video states, the transcode job, and the outbox rows for
+    /// `uploads` and `videos`.
+    ///
+    /// # Errors
+    /// [`CatalogError::OffsetMismatch`] if the upload's offset is not `chunk.start`;
+    /// [`CatalogError::WrongState`] if it is complete or aborted.
+    async fn append_chunk(&self, id: UploadId, chunk: Chunk, now: Timestamp, expires_at: Timestamp) -> Result<Upload>;
+    /// Completes an upload of length zero's worth of remaining bytes, or declares the length of
+    /// one that was deferred; same transaction as in [`Self::append_chunk`].
+    async fn set_upload_length(&self, id: UploadId, length: u64, now: Timestamp) -> Result<Upload>;
+    /// The chunks of an upload, in order.
+    async fn chunks(&self, id: UploadId) -> Result<Vec<Chunk>>;
+    /// Marks a receiving upload and its video aborted and writes the outbox row. Its chunks stay
+    /// listed until [`Self::forget_upload`].
+    ///
+    /// # Errors
+    /// [`CatalogError::WrongState`] if it is complete.
+    async fn abort_upload(&self, id: UploadId, now: Timestamp) -> Result<Upload>;
+    /// Receiving uploads past their expiry, oldest first.
+    async fn expired_uploads(&self, now: Timestamp, limit: u32) -> Result<Vec<Upload>>;
+    /// Aborted uploads whose objects are still to be removed, oldest first.
+    async fn aborted_uploads(&self, limit: u32) -> Result<Vec<Upload>>;
+    /// Removes an aborted upload, its chunks and its video's row, once its objects are gone.
+    async fn forget_upload(&self, id: UploadId) -> Result<()>;
+
+    // --- videos -----------------------------------------------------------------------------
+
+    /// The video with its owner's channel, in any state but deleted.
+    async fn video(&self, id: VideoId) -> Result<Option<Video>>;
+    /// The videos of these ids, in the same order, without those that are gone.
+    async fn videos(&self, ids: &[VideoId]) -> Result<Vec<Video>>;
+    /// One page, newest first by (created_at, id).
+    async fn list_videos(&self, filter: VideoFilter, after: Option<VideoCursor>, limit: u32) -> Result<Vec<Video>>;
+    /// Applies an edit, raises the version and writes the outbox row for `videos`.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`]; [`CatalogError::VersionMismatch`] if `edit.expected_version` is
+    /// set and another.
+    async fn edit_video(&self, id: VideoId, edit: VideoEdit, now: Timestamp) -> Result<Video>;
+    /// Marks a video deleted (it is found by no other method from now on), cancels its jobs and
+    /// writes the outbox rows. Its objects stay listed by [`Self::deleted_videos`].
+    async fn delete_video(&self, id: VideoId, now: Timestamp) -> Result<()>;
+    /// Deleted videos whose objects are still to be removed.
+    async fn deleted_videos(&self, limit: u32) -> Result<Vec<VideoId>>;
+    /// The upload chunks' keys of a deleted video.
+    async fn deleted_video_chunks(&self, id: VideoId) -> Result<Vec<Chunk>>;
+    /// Removes what is left of a deleted video, once its objects are gone.
+    async fn forget_video(&self, id: VideoId) -> Result<()>;
+    /// The renditions of a video with their segments, by track kind then height descending.
+    async fn renditions(&self, id: VideoId) -> Result<Vec<Rendition>>;
+    /// The video's media object of this content-hashed file name, if it is part of it: a
+    /// segment, an init segment or the poster. Names of earlier attempts are not.
+    async fn media_file(&self, id: VideoId, name: &str) -> Result<Option<MediaFile>>;
+
+    // --- jobs -------------------------------------------------------------------------------
+
+    /// Leases the oldest job that is due (never leased, released, or its lease has run out) until
+    /// `now + lease`, raising its epoch and its attempt. None if there is none.
+    async fn lease_job(&self, kind: JobKind, owner: &str, now: Timestamp, lease: Millis) -> Result<Option<Job>>;
+    /// Extends a lease.
+    ///
+    /// # Errors
+    /// [`CatalogError::Fenced`] if the job was taken over, finished or cancelled.
+    async fn heartbeat_job(&self, job: JobId, epoch: u64, until: Timestamp) -> Result<()>;
+    /// Gives a job back to be tried again from `not_before` on. Fenced.
+    async fn release_job(&self, job: JobId, epoch: u64, not_before: Timestamp) -> Result<()>;
+    /// The jobs of a video, newest first.
+    async fn jobs_of_video(&self, id: VideoId) -> Result<Vec<Job>>;
+
+    /// Records what a worker found out about the source. Fenced.
+    async fn set_source_info(&self, job: &Job, info: SourceInfo, now: Timestamp) -> Result<()>;
+    /// Records encoding progress in percent (0–100) for those who look. Fenced.
+    async fn set_progress(&self, job: &Job, percent: u8) -> Result<()>;
+    /// Records a rendition without segments, replacing one of the same name made under an
+    /// earlier epoch together with its segments. Fenced.
+    async fn put_rendition(&self, job: &Job, rendition: NewRendition) -> Result<()>;
+    /// Records segments of a rendition whose objects are durable. Fenced; a segment already
+    /// recorded under this epoch is left as it is.
+    async fn put_segments(&self, job: &Job, rendition: &str, segments: &[Segment]) -> Result<()>;
+    /// Finishes a transcode job: marks the renditions named complete, removes every rendition
+    /// of other epochs, sets the poster, the duration and `playback = ready` and, the first time,
+    /// `published_at`; writes the outbox rows for `transcodes` and `videos`. Fenced.
+    async fn finish_transcode(&self, job: &Job, result: TranscodeResult, now: Timestamp) -> Result<Video>;
+    /// Ends a transcode job for good: `playback = failed` with a reason its owner can read,
+    /// no renditions; outbox rows. Fenced.
+    async fn fail_transcode(&self, job: &Job, reason: &str, now: Timestamp) -> Result<Video>;
+
+    // --- leases -----------------------------------------------------------------------------
+
+    /// Takes a named lease that nobody holds at `now` until `now + ttl`, raising its epoch; the
+    /// holder itself gets it again with the same epoch. None if another holds it.
+    async fn acquire_lease(&self, name: &str, owner: &str, now: Timestamp, ttl: Millis) -> Result<Option<Lease>>;
+    /// Extends a lease.
+    ///
+    /// # Errors
+    /// [`CatalogError::Fenced`] if it was taken over or released.
+    async fn renew_lease(&self, lease: &Lease, until: Timestamp) -> Result<()>;
+    /// Gives a lease back; harmless if it was lost.
+    async fn release_lease(&self, lease: &Lease) -> Result<()>;
+    /// The next value of a named counter, from 1; used for producer epochs.
+    async fn next_epoch(&self, name: &str) -> Result<u64>;
+
+    // --- outbox -----------------------------------------------------------------------------
+
+    /// Rows not yet delivered, in the order of their transactions.
+    async fn outbox(&self, limit: u32) -> Result<Vec<OutboxRow>>;
+    /// Deletes rows that are durable in the log.
+    async fn outbox_delivered(&self, ids: &[i64]) -> Result<()>;
+    /// Resolves soon after this process has written an outbox row (a hint: rows written by other
+    /// processes are found by polling).
+    async fn outbox_changed(&self);
+
+    // --- the whole --------------------------------------------------------------------------
+
+    /// Whether the catalog answers, for readiness.
+    async fn check(&self) -> Result<()>;
+    /// Closes the connections, after the calls under way.
+    async fn close(&self);
+}
+
+/// The payload and topic of an outbox row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxRow {
+    /// Rises with each row.
+    pub id: i64,
+    /// Where it goes.
+    pub topic: Topic,
+    /// What the partition is chosen by.
+    pub key: String,
+    /// The schema of the payload; see [`event_schemas::records::SchemaId`].
+    pub schema: u16,
+    /// The JSON payload.
+    pub payload: String,
+}
