@@ -4,14 +4,23 @@
 //! text to SQLite (embedded) and later PostgreSQL. The APIs and the stages hold
 //! `Arc<dyn Catalog>`; only the binary's `bootstrap.rs` opens one.
 
+#[cfg(feature = "conformance")]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test suite that other crates can run")]
+pub mod conformance;
 pub mod error;
+#[cfg(feature = "conformance")]
+pub mod failing;
 pub mod model;
+pub mod sql;
+mod video_text;
 
 use async_trait::async_trait;
 use event_schemas::{AccountId, ChannelId, JobId, Millis, Timestamp, Topic, UploadId, VideoId};
 
 pub use error::CatalogError;
 pub use model::*;
+pub use sql::{SqlCatalog, SqlOptions, sqlite_url};
+pub use video_text::check_video_text;
 
 type Result<T> = std::result::Result<T, CatalogError>;
 
@@ -61,6 +70,10 @@ pub trait Catalog: Send + Sync + 'static {
     // --- uploads ----------------------------------------------------------------------------
 
     /// Creates an upload and its video (`upload = receiving`, `playback = none`) together.
+    ///
+    /// # Errors
+    /// [`CatalogError::Conflict`] if the id of the upload or the video is taken;
+    /// [`CatalogError::NotFound`] for an unknown account.
     async fn create_upload(&self, new: NewUpload) -> Result<Upload>;
     /// The upload, in any state.
     async fn upload(&self, id: UploadId) -> Result<Option<Upload>>;
@@ -73,24 +86,37 @@ pub trait Catalog: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`CatalogError::OffsetMismatch`] if the upload's offset is not `chunk.start`;
-    /// [`CatalogError::WrongState`] if it is complete or aborted.
+    /// [`CatalogError::WrongState`] if it is complete or aborted, or the chunk is empty or ends beyond
+    /// the upload's length.
     async fn append_chunk(&self, id: UploadId, chunk: Chunk, now: Timestamp, expires_at: Timestamp) -> Result<Upload>;
     /// Completes an upload of length zero's worth of remaining bytes, or declares the length of
-    /// one that was deferred; same transaction as in [`Self::append_chunk`].
+    /// one that was deferred; same transaction as in [`Self::append_chunk`]. Setting the same length
+    /// again is harmless while bytes are missing.
+    ///
+    /// # Errors
+    /// [`CatalogError::WrongState`] if it has another length, holds more bytes, or is complete or aborted.
     async fn set_upload_length(&self, id: UploadId, length: u64, now: Timestamp) -> Result<Upload>;
     /// The chunks of an upload, in order.
     async fn chunks(&self, id: UploadId) -> Result<Vec<Chunk>>;
-    /// Marks a receiving upload and its video aborted and writes the outbox row. Its chunks stay
-    /// listed until [`Self::forget_upload`].
+    /// Marks a receiving upload and its video aborted, sets its expiry to `now`, and writes the
+    /// outbox rows (the video's says deleted: it will never be played). Its chunks stay listed until
+    /// [`Self::forget_upload`]. An aborted upload is returned as it is.
     ///
     /// # Errors
     /// [`CatalogError::WrongState`] if it is complete.
     async fn abort_upload(&self, id: UploadId, now: Timestamp) -> Result<Upload>;
+    /// An owner's uploads that are still receiving, newest first.
+    async fn unfinished_uploads(&self, owner: AccountId, limit: u32) -> Result<Vec<Upload>>;
     /// Receiving uploads past their expiry, oldest first.
     async fn expired_uploads(&self, now: Timestamp, limit: u32) -> Result<Vec<Upload>>;
-    /// Aborted uploads whose objects are still to be removed, oldest first.
+    /// Aborted uploads whose objects are still to be removed, oldest first; those of deleted videos
+    /// are found by [`Self::deleted_videos`].
     async fn aborted_uploads(&self, limit: u32) -> Result<Vec<Upload>>;
-    /// Removes an aborted upload, its chunks and its video's row, once its objects are gone.
+    /// Removes an aborted upload, its chunks and its video's row, once its objects are gone. Harmless
+    /// if it is gone.
+    ///
+    /// # Errors
+    /// [`CatalogError::WrongState`] if it was not aborted.
     async fn forget_upload(&self, id: UploadId) -> Result<()>;
 
     // --- videos -----------------------------------------------------------------------------
@@ -105,18 +131,31 @@ pub trait Catalog: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`CatalogError::NotFound`]; [`CatalogError::VersionMismatch`] if `edit.expected_version` is
-    /// set and another.
+    /// set and another; [`CatalogError::WrongState`] if its upload was aborted.
     async fn edit_video(&self, id: VideoId, edit: VideoEdit, now: Timestamp) -> Result<Video>;
-    /// Marks a video deleted (it is found by no other method from now on), cancels its jobs and
-    /// writes the outbox rows. Its objects stay listed by [`Self::deleted_videos`].
+    /// Marks a video deleted (it is found by no other method from now on), cancels its jobs, aborts
+    /// its upload if that is still receiving, and writes the outbox rows. Its objects stay listed by
+    /// [`Self::deleted_videos`].
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`], also if it is deleted already.
     async fn delete_video(&self, id: VideoId, now: Timestamp) -> Result<()>;
-    /// Deleted videos whose objects are still to be removed.
-    async fn deleted_videos(&self, limit: u32) -> Result<Vec<VideoId>>;
+    /// Deleted videos whose objects are still to be removed, oldest first.
+    async fn deleted_videos(&self, limit: u32) -> Result<Vec<DeletedVideo>>;
     /// The upload chunks' keys of a deleted video.
     async fn deleted_video_chunks(&self, id: VideoId) -> Result<Vec<Chunk>>;
-    /// Removes what is left of a deleted video, once its objects are gone.
+    /// Removes what is left of a deleted video, once its objects are gone. Harmless if it is gone.
+    ///
+    /// # Errors
+    /// [`CatalogError::WrongState`] if it was not deleted.
     async fn forget_video(&self, id: VideoId) -> Result<()>;
-    /// The renditions of a video with their segments, by track kind then height descending.
+    /// Videos whose job ended at `ended_before` or earlier and whose media objects have not been
+    /// compared with their renditions since, oldest first.
+    async fn unswept_videos(&self, ended_before: Timestamp, limit: u32) -> Result<Vec<VideoId>>;
+    /// Records that no media object is left that belongs to none of the video's renditions.
+    async fn mark_swept(&self, id: VideoId) -> Result<()>;
+    /// The renditions of a video with their segments, by track kind then height descending: those of
+    /// the finished job, else those of its latest attempt.
     async fn renditions(&self, id: VideoId) -> Result<Vec<Rendition>>;
     /// The video's media object of this content-hashed file name, if it is part of it: a
     /// segment, an init segment or the poster. Names of earlier attempts are not.
@@ -146,10 +185,16 @@ pub trait Catalog: Send + Sync + 'static {
     async fn put_rendition(&self, job: &Job, rendition: NewRendition) -> Result<()>;
     /// Records segments of a rendition whose objects are durable. Fenced; a segment already
     /// recorded under this epoch is left as it is.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`] if the rendition was not put under this epoch.
     async fn put_segments(&self, job: &Job, rendition: &str, segments: &[Segment]) -> Result<()>;
-    /// Finishes a transcode job: marks the renditions named complete, removes every rendition
-    /// of other epochs, sets the poster, the duration and `playback = ready` and, the first time,
+    /// Finishes a transcode job: marks the renditions named complete, removes every other
+    /// rendition, sets the poster, the duration and `playback = ready` and, the first time,
     /// `published_at`; writes the outbox rows for `transcodes` and `videos`. Fenced.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`] if a rendition named was not put under this epoch.
     async fn finish_transcode(&self, job: &Job, result: TranscodeResult, now: Timestamp) -> Result<Video>;
     /// Ends a transcode job for good: `playback = failed` with a reason its owner can read,
     /// no renditions; outbox rows. Fenced.
@@ -176,8 +221,8 @@ pub trait Catalog: Send + Sync + 'static {
     async fn outbox(&self, limit: u32) -> Result<Vec<OutboxRow>>;
     /// Deletes rows that are durable in the log.
     async fn outbox_delivered(&self, ids: &[i64]) -> Result<()>;
-    /// Resolves soon after this process has written an outbox row (a hint: rows written by other
-    /// processes are found by polling).
+    /// Resolves soon after this process has written an outbox row, at once if one was written since
+    /// the last call (a hint for one waiter: rows written by other processes are found by polling).
     async fn outbox_changed(&self);
 
     // --- the whole --------------------------------------------------------------------------

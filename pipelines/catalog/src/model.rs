@@ -149,6 +149,25 @@ pub struct Chunk {
     pub key: String,
 }
 
+impl Chunk {
+    /// What the key of every chunk object of an upload begins with.
+    #[must_use]
+    pub fn prefix(upload: UploadId) -> String {
+        format!("uploads/{upload}/")
+    }
+}
+
+/// A deleted video whose objects are still to be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeletedVideo {
+    /// Its id.
+    pub id: VideoId,
+    /// The upload that was its source.
+    pub upload_id: UploadId,
+    /// When it was deleted.
+    pub deleted_at: Timestamp,
+}
+
 /// A video with its channel.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Video {
@@ -307,7 +326,13 @@ impl MediaFile {
     /// Its key in the object store.
     #[must_use]
     pub fn key(&self, video: VideoId) -> String {
-        format!("media/{video}/{}", self.name)
+        format!("{}{}", Self::prefix(video), self.name)
+    }
+
+    /// What the key of every media object of a video begins with.
+    #[must_use]
+    pub fn prefix(video: VideoId) -> String {
+        format!("media/{video}/")
     }
 }
 

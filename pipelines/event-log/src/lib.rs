@@ -3,12 +3,19 @@
 //! [`EventLog`] states what every back end guarantees; `embedded` keeps it on one machine's disk.
 //! Producers stamp records through `runtime::Producer`; stages read through `runtime::consume`.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod embedded;
 pub mod error;
+#[cfg(feature = "conformance")]
+pub mod failing;
+pub mod space;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use event_schemas::{Offset, Partition, Timestamp, Topic};
 
+pub use embedded::{EmbeddedLog, EmbeddedLogOptions};
 pub use error::LogError;
 
 /// Which stream of a topic: its records, or those that could not be processed.

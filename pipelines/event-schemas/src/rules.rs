@@ -89,6 +89,19 @@ impl SeenSeqs {
         true
     }
 
+    /// The separate intervals, both ends included, in rising order.
+    pub fn ranges(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        self.0.iter().map(|range| (*range.start(), *range.end()))
+    }
+
+    /// Records every number of `from..=to`; for reading back what [`Self::ranges`] gave. An empty
+    /// range adds nothing.
+    pub fn insert_range(&mut self, from: u32, to: u32) {
+        if from <= to {
+            self.0.insert(from..=to);
+        }
+    }
+
     /// The number of separate intervals, which bounds the memory used.
     #[must_use]
     pub fn intervals(&self) -> usize {
@@ -115,6 +128,18 @@ pub enum Admission {
 pub struct ProducerGate(BTreeMap<ProducerId, (u64, u64)>);
 
 impl ProducerGate {
+    /// Remembers that `stamp` was taken, without judging it: for rebuilding a lost gate from what
+    /// was stored. The furthest stamp of each producer counts.
+    pub fn resume(&mut self, stamp: ProducerStamp) {
+        let known = self.0.entry(stamp.id).or_default();
+        *known = (*known).max((stamp.epoch, stamp.seq));
+    }
+
+    /// The last record taken from each producer.
+    pub fn last_taken(&self) -> impl Iterator<Item = ProducerStamp> + '_ {
+        self.0.iter().map(|(id, (epoch, seq))| ProducerStamp { id: *id, epoch: *epoch, seq: *seq })
+    }
+
     /// Judges a record and, if it is to be taken, remembers it.
     pub fn admit(&mut self, stamp: ProducerStamp) -> Admission {
         let verdict = match self.0.get(&stamp.id) {

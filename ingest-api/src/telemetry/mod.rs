@@ -1,0 +1,13 @@
+//! Playback telemetry: from a player's batch to durable records in the log.
+//!
+//! [`contract`] is the body as clients send it; [`decide`] checks and stamps it (no I/O);
+//! [`edge`] turns events into Arrow once and gathers each partition's events into one log
+//! record; [`routes`] answers 202 when the log has acknowledged.
+
+pub mod contract;
+pub mod decide;
+pub mod edge;
+pub mod routes;
+pub mod viewer;
+
+pub use edge::{Edge, EdgeOptions};

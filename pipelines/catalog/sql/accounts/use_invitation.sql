@@ -1,0 +1,1 @@
+DELETE FROM invitations WHERE code_hash = $1 AND expires_at_us > $2

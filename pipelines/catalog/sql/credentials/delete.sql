@@ -1,0 +1,1 @@
+DELETE FROM credentials WHERE account_id = $1 AND id = $2

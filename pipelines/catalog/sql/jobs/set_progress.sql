@@ -1,0 +1,1 @@
+UPDATE videos SET progress = $2 WHERE id = $1

@@ -1,0 +1,1 @@
+UPDATE videos SET source = $2 WHERE id = $1

@@ -1,0 +1,1 @@
+DELETE FROM renditions WHERE video_id = $1

@@ -1,0 +1,1 @@
+SELECT 1 AS n FROM renditions WHERE video_id = $1 AND name = $2 AND epoch = $3

@@ -1,0 +1,3 @@
+SELECT COUNT(*) AS n, COALESCE(SUM(name = '_sqlx_migrations'), 0) AS migrations
+FROM sqlite_master
+WHERE type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\'

@@ -1,0 +1,1 @@
+UPDATE videos SET upload = 'aborted' WHERE id = $1

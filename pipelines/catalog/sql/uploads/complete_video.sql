@@ -1,0 +1,1 @@
+UPDATE videos SET upload = 'complete' WHERE id = $1

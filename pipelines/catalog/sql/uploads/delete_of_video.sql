@@ -1,0 +1,1 @@
+DELETE FROM uploads WHERE video_id = $1

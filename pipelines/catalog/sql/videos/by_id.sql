@@ -1,0 +1,1 @@
+SELECT * FROM video_rows WHERE id = $1

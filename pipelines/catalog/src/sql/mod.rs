@@ -1,0 +1,208 @@
+//! The catalog over SQL: one text for every engine, through sqlx's `Any` driver.
+//!
+//! Statements lie in `sql/<subject>/*.sql`, tables in `migrations/`. Only what [`dialect::Dialect`]
+//! holds differs by engine. Instants are microseconds, so a cursor made of one is exact. Each file here
+//! is one subject; `seam.rs` ties them to the trait. `bootstrap.rs` of the binary opens it.
+
+macro_rules! sql {
+    ($path:literal) => {
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sql/", $path))
+    };
+}
+
+mod accounts;
+mod credentials;
+mod dialect;
+mod jobs;
+mod leases;
+mod media;
+mod migrate;
+mod outbox;
+mod rows;
+mod seam;
+mod transaction;
+mod uploads;
+mod videos;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use event_schemas::ByteSize;
+use sqlx::{AnyConnection, AnyPool, Connection, TransactionManager, any::AnyPoolOptions, any::AnyTransactionManager};
+use tokio::sync::Notify;
+
+use crate::{CatalogError, Result};
+use dialect::{Dialect, Use};
+
+/// How a [`SqlCatalog`] is opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqlOptions {
+    /// Connections that only read. SQLite has one more, which alone writes.
+    pub readers: u32,
+    /// How long a call waits for a connection or for another process's write lock.
+    pub wait: Duration,
+    /// SQLite: refuse to grow beyond this with [`CatalogError::Full`]; none for no limit.
+    pub max_bytes: Option<ByteSize>,
+}
+
+impl Default for SqlOptions {
+    fn default() -> Self {
+        Self { readers: 4, wait: Duration::from_secs(10), max_bytes: None }
+    }
+}
+
+/// A [`crate::Catalog`] in an SQL database.
+pub struct SqlCatalog {
+    dialect: &'static Dialect,
+    writer: AnyPool,
+    readers: AnyPool,
+    outbox_changed: Notify,
+}
+
+impl SqlCatalog {
+    /// Opens the database at `url`, makes it if it is absent, and brings its schema up to date.
+    ///
+    /// `url` is `sqlite:<path>`; a path with other than plain characters is best made by
+    /// [`sqlite_url`]. The folder must exist, on a file system of this machine.
+    ///
+    /// # Errors
+    /// [`CatalogError::Open`] for another kind of URL, a file that is no catalog, or one written by a
+    /// later version of the program.
+    pub async fn open(url: &str, options: SqlOptions) -> Result<Arc<Self>> {
+        let dialect = Dialect::of(url)?;
+        let url = dialect.connect_url(url)?;
+        sqlx::any::install_default_drivers();
+        let writer = pool(dialect, &url, Use::Write, &options).await?;
+        migrate::run(dialect, &writer).await?;
+        let readers = pool(dialect, &url, Use::Read, &options).await?;
+        Ok(Arc::new(Self { dialect, writer, readers, outbox_changed: Notify::new() }))
+    }
+
+    async fn check(&self) -> Result<()> {
+        sqlx::query(sql!("outbox/check.sql")).fetch_one(&self.readers).await?;
+        Ok(())
+    }
+
+    async fn close(&self) {
+        // The writer last: the last connection to leave folds the log into the database file.
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+/// The URL of the SQLite database in this file.
+#[must_use]
+pub fn sqlite_url(path: &Path) -> String {
+    let mut url = String::from("sqlite:");
+    for character in path.to_string_lossy().chars() {
+        match character {
+            '%' => url.push_str("%25"),
+            '?' => url.push_str("%3F"),
+            '#' => url.push_str("%23"),
+            ' ' => url.push_str("%20"),
+            other => url.push(other),
+        }
+    }
+    url
+}
+
+async fn pool(dialect: &'static Dialect, url: &str, purpose: Use, options: &SqlOptions) -> Result<AnyPool> {
+    let prepare: Arc<str> = dialect.prepare(purpose, options).into();
+    let size = if purpose == Use::Write { dialect.writers } else { options.readers.max(1) };
+    AnyPoolOptions::new()
+        .max_connections(size)
+        .min_connections(1)
+        .acquire_timeout(options.wait)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(dialect.is_remote)
+        .after_connect(move |connection, _| {
+            let prepare = Arc::clone(&prepare);
+            Box::pin(async move {
+                sqlx::raw_sql(sqlx::AssertSqlSafe(prepare)).execute(connection).await?;
+                Ok(())
+            })
+        })
+        .after_release(|connection, _| Box::pin(is_reusable(connection)))
+        .connect(url)
+        .await
+        .map_err(opening)
+}
+
+/// Whether a connection given back stands outside any transaction. SQLite ends a transaction by itself
+/// on some errors (no room, failing disk); sqlx then fails to roll back and would count the connection as
+/// being inside one for ever, so such a connection is closed.
+async fn is_reusable(connection: &mut AnyConnection) -> std::result::Result<bool, sqlx::Error> {
+    if AnyTransactionManager::get_transaction_depth(connection) > 0 {
+        // A rollback may still be on its way; the ping comes after it.
+        connection.ping().await?;
+    }
+    Ok(AnyTransactionManager::get_transaction_depth(connection) == 0)
+}
+
+/// An error of connecting. What can heal stays what it is.
+fn opening(error: sqlx::Error) -> CatalogError {
+    match CatalogError::from(error) {
+        CatalogError::Database(error) if !matches!(error, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut) => {
+            CatalogError::Open(error.to_string())
+        }
+        CatalogError::Corrupt(what) => CatalogError::Open(what),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn open(dir: &tempfile::TempDir) -> Arc<SqlCatalog> {
+        let url = sqlite_url(&dir.path().join("a #1? 100%.db"));
+        SqlCatalog::open(&url, SqlOptions::default()).await.unwrap()
+    }
+
+    async fn pragma(pool: &AnyPool, name: &'static str) -> i64 {
+        let row = sqlx::raw_sql(name).fetch_one(pool).await.unwrap();
+        sqlx::Row::get(&row, 0)
+    }
+
+    #[tokio::test]
+    async fn sqlite_is_durable_and_checks_references() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog = open(&dir).await;
+        assert!(dir.path().join("a #1? 100%.db").exists());
+        for pool in [&catalog.writer, &catalog.readers] {
+            let mode = sqlx::raw_sql("PRAGMA journal_mode").fetch_one(pool).await.unwrap();
+            assert_eq!(sqlx::Row::get::<String, _>(&mode, 0), "wal");
+            assert_eq!(pragma(pool, "PRAGMA synchronous").await, 2, "FULL");
+            assert_eq!(pragma(pool, "PRAGMA foreign_keys").await, 1);
+            assert_eq!(pragma(pool, "PRAGMA busy_timeout").await, 10_000);
+        }
+        let refused = sqlx::raw_sql("DELETE FROM counters").execute(&catalog.readers).await;
+        assert!(refused.is_err(), "a reader must not write");
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_the_database_ended_does_not_spoil_its_connection() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog = open(&dir).await;
+        for _ in 0..3 {
+            let mut tx = catalog.write().await.unwrap();
+            // What SQLite does by itself when the disk is full at the wrong moment.
+            sqlx::raw_sql("ROLLBACK").execute(tx.conn()).await.unwrap();
+            drop(tx);
+        }
+        let mut tx = catalog.write().await.unwrap();
+        assert_eq!(leases::next(&mut tx, "x").await.unwrap(), 1);
+        tx.commit().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_call_given_up_half_way_leaves_nothing_and_the_writer_free() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog = open(&dir).await;
+        let mut tx = catalog.write().await.unwrap();
+        leases::next(&mut tx, "x").await.unwrap();
+        drop(tx);
+        let mut tx = catalog.write().await.unwrap();
+        assert_eq!(leases::next(&mut tx, "x").await.unwrap(), 1);
+    }
+}
