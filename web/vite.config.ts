@@ -7,7 +7,7 @@ const proxied = ['/api', '/media', '/uploads', '/healthz', '/readyz', '/metrics'
 
 export default defineConfig({
   plugins: [react()],
-  build: { target: ['chrome111', 'firefox114', 'safari16.4'], assetsInlineLimit: 0 },
+  build: { target: ['chrome111', 'firefox114', 'safari16.4'], assetsInlineLimit: 0, chunkSizeWarningLimit: 700 },
   server: { proxy: Object.fromEntries(proxied.map(path => [path, { target: server, changeOrigin: false }])) },
   test: {
     environment: 'jsdom',

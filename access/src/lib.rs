@@ -3,6 +3,7 @@
 //! * [`who`] turns a request into a [`who::Caller`] (session cookie or API token).
 //! * [`policy`] is the one place that decides what a caller may see or change.
 //! * [`signing`] makes and checks playback grants, media path tokens and viewer ids.
+//! * [`viewer`] says who watches, without telling who that is.
 //! * [`problem`] is how every refusal looks: RFC 9457 `application/problem+json`.
 //! * [`accounts`] signs people up and in; [`csrf`] keeps other sites' pages out.
 
@@ -15,6 +16,7 @@ pub mod problem;
 pub mod routes;
 pub mod signing;
 pub mod state;
+pub mod viewer;
 pub mod who;
 
 pub use policy::Deny;

@@ -99,7 +99,7 @@ fn session_cookie(access: &Access, secret: String) -> Cookie<'static> {
         .http_only(true)
         .same_site(SameSite::Lax)
         .secure(access.secure_cookies())
-        .max_age(axum_extra::extract::cookie::Duration::milliseconds(access.options.session_lifetime.0))
+        .max_age(time::Duration::milliseconds(access.options.session_lifetime.0))
         .build()
 }
 

@@ -50,11 +50,7 @@ impl Edge {
     /// An edge over a topic of this many partitions, and the futures that do its work: one for
     /// each partition, to be run until the edge is dropped, when they drain and end.
     #[must_use]
-    pub fn new(
-        producer: Arc<Producer>,
-        partitions: u32,
-        options: &EdgeOptions,
-    ) -> (Self, Vec<BoxFuture<'static, ()>>) {
+    pub fn new(producer: Arc<Producer>, partitions: u32, options: &EdgeOptions) -> (Self, Vec<BoxFuture<'static, ()>>) {
         let mut queues = Vec::new();
         let mut tasks: Vec<BoxFuture<'static, ()>> = Vec::new();
         for partition in 0..partitions {

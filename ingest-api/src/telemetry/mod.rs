@@ -8,6 +8,5 @@ pub mod contract;
 pub mod decide;
 pub mod edge;
 pub mod routes;
-pub mod viewer;
 
 pub use edge::{Edge, EdgeOptions};

@@ -1,6 +1,6 @@
 //! `POST /api/v1/telemetry`.
 
-use access::{Caller, Problem, client::Peer, policy, signing::TokenError};
+use access::{Caller, Problem, client::Peer, policy, signing::TokenError, viewer};
 use axum::{
     Json,
     body::Bytes,
@@ -13,18 +13,21 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     contract::{Accepted, MAX_BODY, TelemetryBatch},
     decide::{Stamp, decide},
-    viewer,
 };
 use crate::Ingest;
 
 /// The video's signed length and the viewer, from a grant that fits the batch.
 fn check_grant(ingest: &Ingest, batch: &TelemetryBatch, token: &str) -> Result<access::Grant, Problem> {
-    let refuse = |slug: &str, detail: &str| {
-        Problem::new(StatusCode::FORBIDDEN, slug, "The playback grant is not valid", detail)
-    };
+    let refuse =
+        |slug: &str, detail: &str| Problem::new(StatusCode::FORBIDDEN, slug, "The playback grant is not valid", detail);
     let grant = ingest.access.signer.verify_grant(token).map_err(|error| match error {
-        TokenError::Forged => refuse("grant-forged", "the grant was not made by this instance; ask for one with POST /api/v1/videos/{id}/playback"),
-        TokenError::Expired => refuse("grant-expired", "the grant has expired; ask for a new one with POST /api/v1/videos/{id}/playback"),
+        TokenError::Forged => refuse(
+            "grant-forged",
+            "the grant was not made by this instance; ask for one with POST /api/v1/videos/{id}/playback",
+        ),
+        TokenError::Expired => {
+            refuse("grant-expired", "the grant has expired; ask for a new one with POST /api/v1/videos/{id}/playback")
+        }
     })?;
     if grant.session != batch.session_id || grant.video != batch.video_id {
         return Err(refuse("grant-mismatch", "the grant is for another session or video"));
@@ -67,8 +70,8 @@ async fn telemetry(
             "the body must be JSON, as application/json or text/plain",
         ));
     }
-    let batch: TelemetryBatch =
-        serde_json::from_slice(&body).map_err(|error| Problem::bad_request(format!("the batch can't be read: {error}")))?;
+    let batch: TelemetryBatch = serde_json::from_slice(&body)
+        .map_err(|error| Problem::bad_request(format!("the batch can't be read: {error}")))?;
     let now = ingest.access.clock.now();
     let (viewer, granted): (_, Option<Millis>) = match &batch.grant {
         Some(token) => {
@@ -76,7 +79,8 @@ async fn telemetry(
             (grant.viewer, Some(grant.duration))
         }
         None => {
-            let video = ingest.access.catalog.video(batch.video_id).await?.ok_or_else(|| Problem::not_found("video"))?;
+            let video =
+                ingest.access.catalog.video(batch.video_id).await?.ok_or_else(|| Problem::not_found("video"))?;
             policy::see(&caller, &video).map_err(|deny| deny.problem("video"))?;
             (viewer::viewer(&ingest.access, &caller, peer, &headers, now), None)
         }

@@ -95,7 +95,8 @@ mod tests {
     fn a_title_is_found_somewhere() {
         assert_eq!(parse("").unwrap().title, "Untitled");
         assert_eq!(parse(&header(&[("filename", "My holiday.2.mp4")])).unwrap().title, "My holiday.2");
-        let all = parse(&header(&[("filename", "a.mp4"), ("title", "A"), ("tags", "x, y,,"), ("visibility", "public")]));
+        let all =
+            parse(&header(&[("filename", "a.mp4"), ("title", "A"), ("tags", "x, y,,"), ("visibility", "public")]));
         let all = all.unwrap();
         assert_eq!((all.title.as_str(), all.tags.len(), all.visibility), ("A", 2, Visibility::Public));
     }

@@ -117,11 +117,8 @@ impl Receiver<'_> {
         if bytes.is_empty() {
             return Ok(upload);
         }
-        let chunk = Chunk {
-            start: upload.offset,
-            length: bytes.len() as u64,
-            key: chunk_key(upload.id, upload.offset),
-        };
+        let chunk =
+            Chunk { start: upload.offset, length: bytes.len() as u64, key: chunk_key(upload.id, upload.offset) };
         let path = Path::from(chunk.key.as_str());
         metrics::counter!("millrace_upload_bytes_total").increment(chunk.length);
         self.objects.put(&path, PutPayload::from_bytes(bytes)).await.map_err(|error| storage_problem(&error))?;

@@ -84,6 +84,7 @@ CREATE TABLE uploads (
     expires_at_us BIGINT NOT NULL   -- of an aborted upload: when it was aborted
 );
 CREATE INDEX uploads_receiving ON uploads (expires_at_us, id) WHERE state = 'receiving';
+CREATE INDEX uploads_of_owner ON uploads (owner_id, created_at_us, id) WHERE state = 'receiving';
 CREATE INDEX uploads_aborted ON uploads (expires_at_us, id) WHERE state = 'aborted';
 
 CREATE TABLE chunks (

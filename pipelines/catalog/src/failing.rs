@@ -169,6 +169,10 @@ impl Catalog for FailingCatalog {
         self.write(self.inner.abort_upload(id, now)).await
     }
 
+    async fn unfinished_uploads(&self, owner: AccountId, limit: u32) -> Result<Vec<Upload>> {
+        self.read(self.inner.unfinished_uploads(owner, limit)).await
+    }
+
     async fn expired_uploads(&self, now: Timestamp, limit: u32) -> Result<Vec<Upload>> {
         self.read(self.inner.expired_uploads(now, limit)).await
     }

@@ -161,6 +161,17 @@ impl ProducerGate {
         }
         verdict
     }
+
+    /// As [`Self::admit`], but takes the first record of a producer it has not met, whatever its
+    /// number: for a consumer that starts in the middle of a partition and keeps no gate. What
+    /// such a consumer took before it started again may be taken once more.
+    pub fn admit_midway(&mut self, stamp: ProducerStamp) -> Admission {
+        if let std::collections::btree_map::Entry::Vacant(unmet) = self.0.entry(stamp.id) {
+            unmet.insert((stamp.epoch, stamp.seq));
+            return Admission::Take;
+        }
+        self.admit(stamp)
+    }
 }
 
 #[cfg(test)]
@@ -216,6 +227,24 @@ mod tests {
         ];
         for (n, (stamp, verdict)) in steps.into_iter().enumerate() {
             assert_eq!(gate.admit(stamp), verdict, "step {n}");
+        }
+    }
+
+    #[test]
+    fn a_gate_that_starts_midway_takes_what_comes_first_and_then_keeps_the_order() {
+        let stamp = |id, epoch, seq| ProducerStamp { id: ProducerId::from_uuid(uuid::Uuid::from_u128(id)), epoch, seq };
+        let mut gate = ProducerGate::default();
+        let steps = [
+            (stamp(1, 1, 7), Admission::Take),
+            (stamp(1, 1, 7), Admission::Duplicate),
+            (stamp(1, 1, 9), Admission::Gap),
+            (stamp(1, 1, 8), Admission::Take),
+            (stamp(2, 5, 3), Admission::Take),
+            (stamp(1, 2, 1), Admission::Gap),
+            (stamp(1, 2, 0), Admission::Take),
+        ];
+        for (n, (stamp, verdict)) in steps.into_iter().enumerate() {
+            assert_eq!(gate.admit_midway(stamp), verdict, "step {n}");
         }
     }
 

@@ -1,8 +1,8 @@
 /** The server's data as React sees it: query keys, reading hooks, and how live events change the cache. */
 import {
+  QueryClient as Client,
   infiniteQueryOptions,
   type QueryClient,
-  QueryClient as Client,
   queryOptions,
   useQuery,
 } from '@tanstack/react-query';

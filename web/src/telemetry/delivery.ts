@@ -4,7 +4,13 @@
  * events. What is unacknowledged also lies in `sessionStorage`, so that a reload loses nothing;
  * `recoverPending` sends what an earlier page left behind.
  */
-import { MAX_BATCH_BYTES, MAX_BATCH_EVENTS, type SessionHeader, type TelemetryBatch, type TelemetryEvent } from './contract';
+import {
+  MAX_BATCH_BYTES,
+  MAX_BATCH_EVENTS,
+  type SessionHeader,
+  type TelemetryBatch,
+  type TelemetryEvent,
+} from './contract';
 import { type Clock, systemClock } from './recorder';
 
 export interface DeliveryEnvironment {

@@ -11,7 +11,13 @@ import { browserEnvironment, Delivery, type DeliveryEnvironment } from './delive
 import { observeMedia } from './media';
 import { SessionRecorder } from './recorder';
 
-export { type EventKind, type TelemetryBatch, type TelemetryEvent, viewThresholdMs, type WatchSource } from './contract';
+export {
+  type EventKind,
+  type TelemetryBatch,
+  type TelemetryEvent,
+  viewThresholdMs,
+  type WatchSource,
+} from './contract';
 export { recoverPending } from './delivery';
 
 export interface TelemetryOptions {

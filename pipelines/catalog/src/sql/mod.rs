@@ -27,7 +27,7 @@ mod videos;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use event_schemas::ByteSize;
-use sqlx::{AnyConnection, AnyPool, Connection, TransactionManager, any::AnyPoolOptions, any::AnyTransactionManager};
+use sqlx::{AnyConnection, AnyPool, Connection, any::AnyPoolOptions};
 use tokio::sync::Notify;
 
 use crate::{CatalogError, Result};
@@ -71,6 +71,7 @@ impl SqlCatalog {
         let dialect = Dialect::of(url)?;
         let url = dialect.connect_url(url)?;
         sqlx::any::install_default_drivers();
+        first_contact(dialect, &url, &options).await?;
         let writer = pool(dialect, &url, Use::Write, &options).await?;
         migrate::run(dialect, &writer).await?;
         let readers = pool(dialect, &url, Use::Read, &options).await?;
@@ -105,6 +106,15 @@ pub fn sqlite_url(path: &Path) -> String {
     url
 }
 
+/// Opens one connection and closes it, so that what is wrong with the file comes out at once: a pool would
+/// try again until its time is up.
+async fn first_contact(dialect: &'static Dialect, url: &str, options: &SqlOptions) -> Result<()> {
+    let mut connection = AnyConnection::connect(url).await.map_err(opening)?;
+    let prepare = dialect.prepare(Use::Write, options);
+    sqlx::raw_sql(sqlx::AssertSqlSafe(prepare)).execute(&mut connection).await.map_err(opening)?;
+    connection.close().await.map_err(opening)
+}
+
 async fn pool(dialect: &'static Dialect, url: &str, purpose: Use, options: &SqlOptions) -> Result<AnyPool> {
     let prepare: Arc<str> = dialect.prepare(purpose, options).into();
     let size = if purpose == Use::Write { dialect.writers } else { options.readers.max(1) };
@@ -132,11 +142,11 @@ async fn pool(dialect: &'static Dialect, url: &str, purpose: Use, options: &SqlO
 /// on some errors (no room, failing disk); sqlx then fails to roll back and would count the connection as
 /// being inside one for ever, so such a connection is closed.
 async fn is_reusable(connection: &mut AnyConnection) -> std::result::Result<bool, sqlx::Error> {
-    if AnyTransactionManager::get_transaction_depth(connection) > 0 {
+    if connection.is_in_transaction() {
         // A rollback may still be on its way; the ping comes after it.
         connection.ping().await?;
     }
-    Ok(AnyTransactionManager::get_transaction_depth(connection) == 0)
+    Ok(!connection.is_in_transaction())
 }
 
 /// An error of connecting. What can heal stays what it is.

@@ -81,6 +81,10 @@ impl Catalog for SqlCatalog {
         uploads::abort(self, id, now).await
     }
 
+    async fn unfinished_uploads(&self, owner: AccountId, limit: u32) -> Result<Vec<Upload>> {
+        uploads::unfinished(self, owner, limit).await
+    }
+
     async fn expired_uploads(&self, now: Timestamp, limit: u32) -> Result<Vec<Upload>> {
         uploads::expired(self, now, limit).await
     }

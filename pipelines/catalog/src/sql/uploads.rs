@@ -1,6 +1,6 @@
 //! Uploads, their chunks, and what their completion sets going.
 
-use event_schemas::{JobId, Timestamp, UploadId, VideoId, records::UploadState};
+use event_schemas::{AccountId, JobId, Timestamp, UploadId, VideoId, records::UploadState};
 
 use super::{
     SqlCatalog, outbox,
@@ -188,6 +188,15 @@ pub(super) async fn abort(catalog: &SqlCatalog, id: UploadId, now: Timestamp) ->
 pub(super) async fn expired(catalog: &SqlCatalog, now: Timestamp, limit: u32) -> Result<Vec<Upload>> {
     let found = sqlx::query(sql!("uploads/expired.sql"))
         .bind(now.as_micros())
+        .bind(i64::from(limit))
+        .fetch_all(&catalog.readers)
+        .await?;
+    found.iter().map(rows::upload).collect()
+}
+
+pub(super) async fn unfinished(catalog: &SqlCatalog, owner: AccountId, limit: u32) -> Result<Vec<Upload>> {
+    let found = sqlx::query(sql!("uploads/unfinished.sql"))
+        .bind(owner.to_string())
         .bind(i64::from(limit))
         .fetch_all(&catalog.readers)
         .await?;

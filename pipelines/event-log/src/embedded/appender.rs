@@ -262,7 +262,11 @@ impl Appender {
     }
 
     fn publish_touched(&self, store: &mut Store) {
-        for (stream, partition) in std::mem::take(&mut store.touched) {
+        let touched = std::mem::take(&mut store.touched);
+        for (stream, partition, base) in &touched {
+            self.shared.publish_segment(store, *stream, *partition, *base);
+        }
+        for (stream, partition, _) in touched {
             self.shared.publish_ends(store, stream, partition);
         }
     }

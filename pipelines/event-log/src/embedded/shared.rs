@@ -164,18 +164,24 @@ impl Shared {
         }
     }
 
-    /// Shows the records of a partition and wakes those who wait for them.
+    /// Shows a segment.
+    pub fn publish_segment(&self, store: &Store, stream: Stream, partition: u32, base: u64) {
+        let known = match &*self.segments.read() {
+            Ok(segments) => segments.get(&(stream, partition)).is_some_and(|s| s.contains_key(&base)),
+            Err(_) => true,
+        };
+        if !known
+            && let Some(segment) = store.segment(stream, partition, base)
+            && let Ok(segments) = &mut *self.segments.write()
+        {
+            segments.entry((stream, partition)).or_default().insert(base, segment.keyspace.clone());
+        }
+    }
+
+    /// Shows where a partition begins and ends, once all its segments are shown, and wakes those
+    /// who wait for it.
     pub fn publish_ends(&self, store: &Store, stream: Stream, partition: u32) {
         let Some(state) = store.topics.get(&stream).and_then(|t| t.partitions.get(partition as usize)) else { return };
-        if let Some(active) = state.segments.back() {
-            let known = match &*self.segments.read() {
-                Ok(segments) => segments.get(&(stream, partition)).is_some_and(|s| s.contains_key(&active.base)),
-                Err(_) => true,
-            };
-            if !known && let Ok(segments) = &mut *self.segments.write() {
-                segments.entry((stream, partition)).or_default().insert(active.base, active.keyspace.clone());
-            }
-        }
         let ends = Ends { first: state.first(), next: state.next() };
         let view = self.topics.read().get(&stream).cloned();
         if let Some(sender) = view.as_ref().and_then(|v| v.ends.get(partition as usize)) {

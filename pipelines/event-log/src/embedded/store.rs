@@ -157,8 +157,8 @@ pub(super) struct Dropped {
 pub(super) struct Store {
     pub generation: u64,
     pub topics: BTreeMap<Stream, TopicState>,
-    /// Partitions with staged or just committed records.
-    pub touched: BTreeSet<(Stream, u32)>,
+    /// Segments with staged or just committed records, by stream, partition and base.
+    pub touched: BTreeSet<(Stream, u32, u64)>,
     config: StoreConfig,
     meta: Keyspace,
     db: Database,
@@ -283,6 +283,12 @@ impl Store {
         self.topics.get_mut(&stream).ok_or_else(|| LogError::UnknownTopic(stream.to_string()))
     }
 
+    /// A segment, looked for from the newest on.
+    pub fn segment(&self, stream: Stream, partition: u32, base: u64) -> Option<&Segment> {
+        let state = self.topics.get(&stream)?.partitions.get(partition as usize)?;
+        state.segments.iter().rev().find(|s| s.base == base)
+    }
+
     /// An empty batch, durable once committed.
     pub fn batch(&self) -> OwnedWriteBatch {
         self.db.batch().durability(Some(PersistMode::SyncData))
@@ -381,7 +387,7 @@ impl Store {
             topic.bytes += bytes;
         }
         active.entry.last_at = now;
-        self.touched.insert((stream, partition));
+        self.touched.insert((stream, partition, active.base));
         Ok(next)
     }
 
@@ -389,12 +395,11 @@ impl Store {
     ///
     /// On an error it may or may not be, unless the error is [`fjall::Error::Poisoned`].
     pub fn commit(&mut self, mut batch: OwnedWriteBatch) -> Result<(), Broken> {
-        for (stream, partition) in &self.touched {
-            let state = self.topics.get(stream).and_then(|t| t.partitions.get(*partition as usize));
-            let Some(active) = state.and_then(|s| s.segments.back()) else { continue };
-            let key = MetaKey::Segment(*stream, *partition, active.base);
-            batch.insert(&self.meta, key.encode(), active.entry.encode());
-            while active.keyspace.sealed_memtable_count() >= SEALED_MEMTABLES {
+        for (stream, partition, base) in &self.touched {
+            let Some(segment) = self.segment(*stream, *partition, *base) else { continue };
+            let key = MetaKey::Segment(*stream, *partition, *base);
+            batch.insert(&self.meta, key.encode(), segment.entry.encode());
+            while segment.keyspace.sealed_memtable_count() >= SEALED_MEMTABLES {
                 self.db.persist(PersistMode::Buffer)?;
                 std::thread::park_timeout(std::time::Duration::from_millis(2));
             }
@@ -415,8 +420,8 @@ impl Store {
                     let segment = new_segment(&self.db, *stream, view.partition, view.next, now)?;
                     let key = MetaKey::Segment(*stream, view.partition, segment.base);
                     batch.insert(&self.meta, key.encode(), segment.entry.encode());
+                    self.touched.insert((*stream, view.partition, segment.base));
                     state.segments.push_back(segment);
-                    self.touched.insert((*stream, view.partition));
                 }
                 let Some(segment) = state.segments.pop_front() else { continue };
                 topic.bytes -= segment.entry.bytes;

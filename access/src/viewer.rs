@@ -1,9 +1,13 @@
 //! Who watches: an account, else a signed first-party id, else a hash of address and agent that
 //! changes daily. The address itself goes no further than this module.
 
-use access::{Access, Caller, client::{self, Peer}};
 use axum::http::{HeaderMap, header};
 use event_schemas::{Timestamp, ViewerId};
+
+use crate::{
+    Access, Caller,
+    client::{self, Peer},
+};
 
 /// The cookie with the signed first-party id.
 pub const VIEWER_COOKIE: &str = "millrace_viewer";

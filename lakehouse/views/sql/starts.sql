@@ -1,0 +1,13 @@
+-- Starts: the first event of kind `start` of each session that no rule has dropped, granted or not.
+select viewer_id, video_id, session_id, event_ts
+from (
+    select
+        *,
+        row_number() over (
+            partition by viewer_id, video_id, session_id, life
+            order by log_generation, log_offset, log_index
+        ) as n
+    from session_progress
+    where kind = 'start' and dropped_by is null
+) as candidates
+where n = 1

@@ -1,0 +1,9 @@
+//! The commands beside `serve`: each is a client of a running server, or a reader of its files.
+
+pub mod dead_letters;
+pub mod demo;
+pub mod doctor;
+pub mod lake;
+pub mod simulate;
+pub mod sql;
+pub mod upload;

@@ -1,0 +1,1 @@
+//! Playlists from the catalog's renditions.

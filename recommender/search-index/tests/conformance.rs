@@ -1,0 +1,164 @@
+//! The conformance suite on the embedded index and on the failing wrapper, and what the embedded
+//! index does with its files.
+
+use std::{path::Path, sync::Arc};
+
+use event_schemas::{Offset, Partition};
+use parking_lot::Mutex;
+use search_index::{
+    Applied, Change, EmbeddedIndex, IndexDocument, Opened, Position, SearchError, SearchIndex, SearchQuery,
+    conformance::{self, document},
+    failing::{FailingIndex, FailurePlan},
+};
+
+async fn open(directory: &Path) -> (EmbeddedIndex, Opened) {
+    EmbeddedIndex::open(directory).await.unwrap()
+}
+
+const AT: Option<(Partition, Position)> = Some((Partition(0), Position { generation: 1, next: Offset(7) }));
+
+async fn titles(index: &EmbeddedIndex, text: &str) -> usize {
+    index.search(&SearchQuery { text: text.into(), limit: 10, ..Default::default() }).await.unwrap().hits.len()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_embedded_index_conforms() {
+    let dirs = Mutex::new(Vec::new());
+    conformance::run_all(|| async {
+        let dir = tempfile::tempdir().unwrap();
+        let (index, _) = open(dir.path()).await;
+        dirs.lock().push(dir);
+        Arc::new(index) as Arc<dyn SearchIndex>
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_failing_index_conforms_for_those_who_repeat() {
+    let dirs = Mutex::new(Vec::new());
+    conformance::run_all(|| async {
+        let dir = tempfile::tempdir().unwrap();
+        let (index, _) = open(dir.path()).await;
+        dirs.lock().push(dir);
+        let plan = FailurePlan { seed: 5, before: 0.15, after: 0.15 };
+        Arc::new(FailingIndex::new(Arc::new(index), plan)) as Arc<dyn SearchIndex>
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn injected_failures_follow_their_seed_and_heal() {
+    let run = |seed| async move {
+        let dir = tempfile::tempdir().unwrap();
+        let inner = Arc::new(open(dir.path()).await.0);
+        let index = FailingIndex::new(Arc::clone(&inner) as _, FailurePlan { seed, before: 0.3, after: 0.3 });
+        let mut outcomes = Vec::new();
+        for n in 0..20 {
+            let title = format!("number{n}");
+            let outcome = index.apply(vec![Change::Upsert(document(&title))], None).await;
+            let there = titles(&inner, &title).await == 1;
+            match &outcome {
+                Ok(applied) => assert!(*applied == Applied { changed: 1, stale: 0 } && there),
+                Err(SearchError::Unavailable(why)) => assert_eq!(there, why.contains("after"), "{why}"),
+                Err(error) => panic!("{error}"),
+            }
+            outcomes.push(outcome.map_err(|error| error.to_string()));
+        }
+        index.heal();
+        for _ in 0..20 {
+            index.check().await.unwrap();
+        }
+        outcomes
+    };
+    let first = run(7).await;
+    assert!(first.iter().any(Result::is_ok) && first.iter().any(Result::is_err));
+    assert_eq!(first, run(7).await);
+    assert_ne!(first, run(8).await);
+}
+
+#[tokio::test]
+async fn an_index_keeps_its_content_position_and_tombstones() {
+    let dir = tempfile::tempdir().unwrap();
+    let (kept, removed) = (document("kept"), document("removed"));
+    {
+        let (index, opened) = open(dir.path()).await;
+        assert_eq!(opened, Opened::Fresh { instead_of: None });
+        let remove = Change::Remove { video_id: removed.video_id, version: 5 };
+        index.apply(vec![Change::Upsert(kept), remove], AT).await.unwrap();
+    }
+    let (index, opened) = open(dir.path()).await;
+    assert_eq!(opened, Opened::Existing);
+    assert_eq!(index.position(Partition(0)).await.unwrap(), AT.map(|(_, position)| position));
+    assert_eq!(titles(&index, "kept").await, 1);
+    let late = Change::Upsert(IndexDocument { version: 4, ..removed });
+    assert_eq!(index.apply(vec![late], None).await.unwrap(), Applied { changed: 0, stale: 1 });
+}
+
+#[tokio::test]
+async fn a_second_opening_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_index, _) = open(dir.path()).await;
+    let error = EmbeddedIndex::open(dir.path()).await.unwrap_err();
+    assert!(matches!(error, SearchError::Unavailable(_)), "{error}");
+}
+
+#[tokio::test]
+async fn another_format_or_a_damaged_index_gives_a_fresh_one() {
+    let damage: [fn(&Path); 4] = [
+        |root| std::fs::rename(root.join("v1"), root.join("v0")).unwrap(),
+        |root| std::fs::write(root.join("v1/meta.json"), "{").unwrap(),
+        |root| {
+            let segments = std::fs::read_dir(root.join("v1")).unwrap().map(|entry| entry.unwrap().path());
+            for file in segments.filter(|path| path.extension().is_some_and(|ext| ext == "store" || ext == "term")) {
+                std::fs::remove_file(file).unwrap();
+            }
+        },
+        |root| {
+            let meta = std::fs::read_to_string(root.join("v1/meta.json")).unwrap();
+            std::fs::write(root.join("v1/meta.json"), meta.replace("title_en", "title_fr")).unwrap();
+        },
+    ];
+    for (n, damage) in damage.into_iter().enumerate() {
+        let dir = tempfile::tempdir().unwrap();
+        let (index, _) = open(dir.path()).await;
+        index.apply(vec![Change::Upsert(document("old"))], AT).await.unwrap();
+        drop(index);
+        damage(dir.path());
+        let (index, opened) = open(dir.path()).await;
+        assert!(matches!(opened, Opened::Fresh { instead_of: Some(_) }), "damage {n}: {opened:?}");
+        assert_eq!(index.position(Partition(0)).await.unwrap(), None, "damage {n}");
+        assert_eq!(index.document_count().await.unwrap(), 0, "damage {n}");
+        index.apply(vec![Change::Upsert(document("new"))], AT).await.unwrap();
+        assert_eq!(titles(&index, "new").await, 1, "damage {n}");
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_and_heals_does_not_stop_the_index() {
+    let dir = tempfile::tempdir().unwrap();
+    let (index, _) = open(dir.path()).await;
+    index.apply(vec![Change::Upsert(document("before"))], None).await.unwrap();
+    let (real, aside) = (dir.path().join("v1"), dir.path().join("aside"));
+    std::fs::rename(&real, &aside).unwrap();
+    let batch = vec![Change::Upsert(document("after"))];
+    let error = index.apply(batch.clone(), AT).await.unwrap_err();
+    assert!(index.apply(batch.clone(), AT).await.is_err(), "{error}");
+    assert!(index.check().await.is_err());
+    std::fs::rename(&aside, &real).unwrap();
+    assert_eq!(index.position(Partition(0)).await.unwrap(), None, "the position went ahead of the content");
+    assert_eq!(index.apply(batch, AT).await.unwrap().changed, 1);
+    assert_eq!((titles(&index, "before").await, titles(&index, "after").await), (1, 1));
+    index.check().await.unwrap();
+}
+
+#[tokio::test]
+async fn many_small_batches_stay_searchable() {
+    let dir = tempfile::tempdir().unwrap();
+    let (index, _) = open(dir.path()).await;
+    let base = document("changing");
+    for version in 1..=40 {
+        index.apply(vec![Change::Upsert(IndexDocument { version, ..base.clone() })], None).await.unwrap();
+        assert_eq!(titles(&index, "changing").await, 1, "version {version}");
+    }
+    assert_eq!(index.document_count().await.unwrap(), 1);
+}
