@@ -8,6 +8,7 @@ pub mod cursor;
 pub mod events;
 pub mod feeds;
 pub mod follow;
+pub mod hls;
 pub mod instance;
 pub mod media;
 pub mod playback;

@@ -113,7 +113,7 @@ async fn playlist(
     let body = if name == "master" {
         crate::hls::multivariant(&renditions, prefix)
     } else {
-        renditions.iter().find(|rendition| rendition.info.name == name).and_then(crate::hls::media)
+        crate::hls::media(&renditions, name)
     };
     body.map(|body| text(headers, way, body)).ok_or_else(|| Problem::not_found("playlist"))
 }

@@ -1,5 +1,7 @@
 //! A process that is killed at any moment loses nothing that it acknowledged.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     path::Path,

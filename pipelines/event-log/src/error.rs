@@ -17,7 +17,9 @@ pub enum LogError {
         partition: Partition,
     },
     /// The topic exists with another number of partitions.
-    #[error("topic `{topic}` has {existing} partitions and can't be given {wanted}: use another data directory or keep the number")]
+    #[error(
+        "topic `{topic}` has {existing} partitions and can't be given {wanted}: use another data directory or keep the number"
+    )]
     PartitionCount {
         /// The topic.
         topic: String,

@@ -1,5 +1,7 @@
 //! The embedded log passes the suite, also behind a wrapper, and survives what can happen to it.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
@@ -82,14 +84,7 @@ mod wrapped {
 async fn a_failing_log_still_gives_each_record_once() {
     for seed in 0..3 {
         let backend = Embedded::new();
-        let plan = FaultPlan {
-            seed,
-            append_failed: 0.1,
-            append_lost: 0.1,
-            append_stored: 0.2,
-            read: 0.2,
-            commit: 0.2,
-        };
+        let plan = FaultPlan { seed, append_failed: 0.1, append_lost: 0.1, append_stored: 0.2, read: 0.2, commit: 0.2 };
         let log = FailingLog::new(backend.open().await, plan);
         let suite = event_log::conformance::resending_and_gates_give_each_record_once(log.clone(), 3, 60);
         tokio::time::timeout(Duration::from_secs(120), suite).await.unwrap();

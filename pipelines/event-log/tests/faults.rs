@@ -1,6 +1,8 @@
 //! The embedded log under `kill -9` and under a disk that fails for a while. Each test starts
 //! this test binary again as the child that suffers it.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
 use std::{
     io::{BufRead, BufReader, Write},
     path::Path,

@@ -188,7 +188,7 @@ impl PartitionIntake {
         let seen = self.changed.entry(session).or_default();
         // Only the session's own rows decide, so that it makes no difference when the stored state
         // of a silent session is thrown away.
-        if server_ts.since(seen.last_seen) > DEDUPLICATION_WINDOW {
+        if server_ts > seen.last_seen + DEDUPLICATION_WINDOW {
             *seen = SessionSeen::default();
         }
         if !seen.seqs.insert(seq) {

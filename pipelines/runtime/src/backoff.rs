@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio_util::sync::CancellationToken;
 
+/// Growing delays.
+pub(crate) type Delays = ExponentialBackoff;
+
 /// Delays that never end, up to ten seconds.
-pub(crate) fn forever() -> impl Iterator<Item = Duration> + Send {
+pub(crate) fn forever() -> Delays {
     exponential().without_max_times().build()
 }
 
 /// `times` delays.
-pub(crate) fn bounded(times: usize) -> impl Iterator<Item = Duration> + Send {
+pub(crate) fn bounded(times: usize) -> Delays {
     exponential().with_max_times(times).build()
 }
 

@@ -18,7 +18,7 @@ use crate::{
     dead_letters::{Letter, keep_dead_letter},
     describe,
     health::HealthHandle,
-    producer::Producer,
+    producer::{Producer, SendError},
     reader::{Admitted, Delivery, Gate, PartitionReader},
     tasks::panic_text,
 };
@@ -121,34 +121,34 @@ struct Loop<'a> {
 impl Loop<'_> {
     async fn run(&self) -> Result<(), LogError> {
         let (name, stream, partition) = (self.stage.name(), Stream::Main(self.c.topic), self.c.partition);
-        let Some(mut reader) = self.until_up(async || self.begin().await).await? else { return Ok(()) };
         let mut delays = backoff::forever();
+        let mut reader = loop {
+            match self.begin().await {
+                Ok(reader) => break reader,
+                Err(error) if self.bear(&error, &mut delays).await? => {}
+                Err(_) => return Ok(()),
+            }
+        };
         loop {
-            let delivery = tokio::select! {
+            let read = tokio::select! {
                 biased;
                 () = self.c.cancel.cancelled() => return Ok(()),
-                read = reader.next(self.c.limit) => match read {
-                    Ok(delivery) => delivery,
-                    Err(LogError::Closed) => return Ok(()),
-                    Err(error) if error.is_retryable() => {
-                        self.c.health.failing(describe(&error));
-                        let delay = delays.next().unwrap_or_default();
-                        if !backoff::pause(delay, &self.c.cancel).await {
-                            return Ok(());
-                        }
-                        continue;
-                    }
-                    Err(error) => return Err(error),
-                },
+                read = reader.next(self.c.limit) => read,
+            };
+            let delivery = match read {
+                Ok(delivery) => delivery,
+                Err(error) if self.bear(&error, &mut delays).await? => continue,
+                Err(_) => return Ok(()),
             };
             delays = backoff::forever();
             if !self.settle(&delivery).await? {
                 return Ok(());
             }
             let next = delivery.next;
-            let commit = async || self.c.log.commit_position(name, stream, partition, next).await;
-            if self.until_up(commit).await?.is_none() {
-                return Ok(());
+            while let Err(error) = self.c.log.commit_position(name, stream, partition, next).await {
+                if !self.bear(&error, &mut delays).await? {
+                    return Ok(());
+                }
             }
             self.c.health.good();
             counter!("millrace_stage_records_total", "stage" => name.to_owned())
@@ -172,24 +172,16 @@ impl Loop<'_> {
         Ok(PartitionReader::new(self.c.log.clone(), stream, partition, committed.max(first), gate))
     }
 
-    /// Calls until it works; nothing if cancelled or the log is closed.
-    async fn until_up<T, E: Faulty + From<LogError>>(
-        &self,
-        call: impl AsyncFn() -> Result<T, E>,
-    ) -> Result<Option<T>, E> {
-        for delay in backoff::forever() {
-            match call().await {
-                Ok(value) => return Ok(Some(value)),
-                Err(error) if error.is_retryable() => {
-                    self.c.health.failing(describe(&error));
-                    if !backoff::pause(delay, &self.c.cancel).await {
-                        return Ok(None);
-                    }
-                }
-                Err(error) => return Err(error),
-            }
+    /// Shows a failure of the log and waits before the next try; false if there is to be none.
+    async fn bear(&self, error: &LogError, delays: &mut backoff::Delays) -> Result<bool, LogError> {
+        if matches!(error, LogError::Closed) {
+            return Ok(false);
         }
-        Ok(None)
+        if !error.is_retryable() {
+            return Err(error.clone());
+        }
+        self.c.health.failing(describe(error));
+        Ok(backoff::pause(delays.next().unwrap_or_default(), &self.c.cancel).await)
     }
 
     /// Has the stage take a delivery, or puts aside what can't be taken. False if cancelled.
@@ -256,22 +248,20 @@ impl Loop<'_> {
         Tried::Cancelled
     }
 
-    /// Stores a dead letter. False if cancelled.
+    /// Stores a dead letter, perhaps more than once if the log fails. False if cancelled.
     async fn put_aside(&self, letter: Letter<'_>) -> Result<bool, LogError> {
         let stage = self.stage.name();
         let (topic, partition, offset) = (self.c.topic, self.c.partition, letter.offset);
         tracing::error!(stage, %topic, %partition, %offset, reason = letter.reason, "a record becomes a dead letter");
         let at = self.c.clock.now();
-        for delay in backoff::forever() {
-            match keep_dead_letter(&self.c.producer, stage, topic, partition, &letter, at).await {
-                Ok(_) => break,
-                Err(error) if error.is_retryable() => {
-                    self.c.health.failing(describe(&error));
-                    if !backoff::pause(delay, &self.c.cancel).await {
-                        return Ok(false);
-                    }
-                }
-                Err(error) => return Err(LogError::Failed(describe(&error))),
+        let mut delays = backoff::forever();
+        while let Err(error) = keep_dead_letter(&self.c.producer, stage, topic, partition, &letter, at).await {
+            let error = match error {
+                SendError::NotStored(error) | SendError::Unresolved(error) | SendError::Blocked(error) => error,
+                SendError::Record(error) => LogError::Failed(describe(&*error)),
+            };
+            if !self.bear(&error, &mut delays).await? {
+                return Ok(false);
             }
         }
         counter!("millrace_stage_dead_letters_total", "stage" => stage.to_owned()).increment(1);

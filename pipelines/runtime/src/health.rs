@@ -40,7 +40,8 @@ impl HealthBoard {
     pub fn register(&self, name: impl Into<String>) -> HealthHandle {
         let name = name.into();
         let mut entries = self.0.entries.lock();
-        let number = entries.range((name.clone(), 0)..=(name.clone(), u64::MAX)).next_back().map_or(0, |(k, _)| k.1 + 1);
+        let number =
+            entries.range((name.clone(), 0)..=(name.clone(), u64::MAX)).next_back().map_or(0, |(k, _)| k.1 + 1);
         let key = (name, number);
         entries.insert(key.clone(), Health::Good);
         HealthHandle { board: self.clone(), key }

@@ -17,7 +17,9 @@ pub mod reader;
 pub mod tasks;
 
 pub use consume::{Consumption, Stage, StageError, run_idempotent};
-pub use dead_letters::{Letter, ListedDeadLetter, ReplayError, keep_dead_letter, list_dead_letters, replay_dead_letter};
+pub use dead_letters::{
+    Letter, ListedDeadLetter, ReplayError, keep_dead_letter, list_dead_letters, replay_dead_letter,
+};
 pub use event_log::space::{FreeSpace, NoSpace};
 pub use health::{HealthBoard, HealthHandle};
 pub use producer::{Producer, SendError};

@@ -1,12 +1,6 @@
 //! The long-lived tasks of a process: named, restarted when they fail, drained at shutdown.
 
-use std::{
-    collections::BTreeMap,
-    future::Future,
-    panic::AssertUnwindSafe,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use event_schemas::Clock;
 use futures::FutureExt;

@@ -1,5 +1,7 @@
 //! What stages rely on: positions, retries, dead letters, and exactly-once state.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
 mod support;
 
 use std::{
@@ -233,7 +235,8 @@ async fn a_stage_goes_on_at_its_position_and_skips_what_was_sent_twice() {
         Envelope { schema: 1, producer, produced_at, key: Bytes::new(), payload }.encode()
     };
     bed.log.append(MAIN, P0, vec![record(2), record(3), record(2), record(3), record(4)]).await.unwrap();
-    let failing = FailingLog::new(bed.log.clone(), FaultPlan { seed: 1, read: 0.5, commit: 0.5, ..FaultPlan::default() });
+    let failing =
+        FailingLog::new(bed.log.clone(), FaultPlan { seed: 1, read: 0.5, commit: 0.5, ..FaultPlan::default() });
     let running = Running::start(&stage, failing.clone(), &bed, &producer);
     assert_eq!(stage.until("seq 4").await, ["a", "b", "seq 2", "seq 3", "seq 4"]);
     committed(&*bed.log, 7).await;

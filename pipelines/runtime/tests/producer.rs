@@ -1,5 +1,7 @@
 //! The producer's numbering, whatever fails.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
 mod support;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -145,9 +147,15 @@ fn calls() -> impl Strategy<Value = Vec<Call>> {
 }
 
 fn plans() -> impl Strategy<Value = FaultPlan> {
-    (any::<u64>(), 0.0..0.3f64, 0.0..0.3f64, 0.0..0.3f64).prop_map(|(seed, append_failed, append_lost, append_stored)| {
-        FaultPlan { seed, append_failed, append_lost, append_stored, ..FaultPlan::default() }
-    })
+    (any::<u64>(), 0.0..0.3f64, 0.0..0.3f64, 0.0..0.3f64).prop_map(
+        |(seed, append_failed, append_lost, append_stored)| FaultPlan {
+            seed,
+            append_failed,
+            append_lost,
+            append_stored,
+            ..FaultPlan::default()
+        },
+    )
 }
 
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]

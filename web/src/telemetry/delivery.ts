@@ -64,6 +64,7 @@ export class Delivery {
   #batches: TelemetryEvent[][] = [];
   #open: TelemetryEvent[] = [];
   #sending = false;
+  #persisting = false;
   #failures = 0;
   #companyTimer: ReturnType<typeof setTimeout> | null = null;
   #retryTimer: ReturnType<typeof setTimeout> | null = null;
@@ -76,7 +77,6 @@ export class Delivery {
     this.#env = env;
     this.#batches = left;
     liveSessions.add(header.session_id);
-    if (typeof window !== 'undefined') window.addEventListener('online', this.#online);
     if (left.length > 0) void this.#pump();
   }
 
@@ -119,7 +119,7 @@ export class Delivery {
     // A beacon has no reply. Should the page live on, the batches are sent again; the server knows their numbers.
     this.#persist();
     if (!this.#sending && this.#retryTimer === null && this.#batches.length > 0) {
-      this.#retryTimer = setTimeout(() => this.#retry(), COMPANY_MS);
+      this.#retryIn(COMPANY_MS);
     }
   }
 
@@ -138,7 +138,7 @@ export class Delivery {
         if (!batch) break;
         const wait = await this.#send(batch);
         if (wait !== null) {
-          this.#retryTimer = setTimeout(() => this.#retry(), wait);
+          this.#retryIn(wait);
           return;
         }
         this.#batches.shift();
@@ -174,14 +174,16 @@ export class Delivery {
     return Math.max(backOff, retryAfterMs(retryAfter, this.#env.clock.wallMs()));
   }
 
-  #retry(): void {
+  #retryIn(wait: number): void {
+    this.#retryTimer = setTimeout(this.#retry, wait);
+    window.addEventListener('online', this.#retry);
+  }
+
+  #retry = (): void => {
+    window.removeEventListener('online', this.#retry);
     if (this.#retryTimer !== null) clearTimeout(this.#retryTimer);
     this.#retryTimer = null;
     void this.#pump();
-  }
-
-  #online = (): void => {
-    if (this.#retryTimer !== null) this.#retry();
   };
 
   /** Forms batches of what waits; true if there is any batch. */
@@ -214,7 +216,17 @@ export class Delivery {
     };
   }
 
+  /** Writes what is unacknowledged, once for all changes made in the same breath. */
   #persist(): void {
+    if (this.#persisting) return;
+    this.#persisting = true;
+    queueMicrotask(() => {
+      this.#persisting = false;
+      this.#write();
+    });
+  }
+
+  #write(): void {
     const key = STORAGE_PREFIX + this.#header.session_id;
     try {
       if (this.pending === 0) {

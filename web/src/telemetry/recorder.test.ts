@@ -251,8 +251,8 @@ describe('pausing, seeking and ending', () => {
     session.hidden(2_100);
     session.hidden(2_100);
     play(session, 2_100, 12_100);
-    session.hidden(12_100);
-    expect(summary(events).slice(2)).toEqual(['hidden 0-2100', 'heartbeat 2100-12100']);
+    session.hidden(12_400);
+    expect(summary(events).slice(2)).toEqual(['hidden 0-2100', 'heartbeat 2100-12100', 'hidden 12100-12400']);
   });
 });
 

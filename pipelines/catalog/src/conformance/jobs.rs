@@ -85,7 +85,7 @@ pub async fn a_takeover_fences_the_earlier_holder(backend: &dyn Backend) {
     }
     assert_eq!(catalog.video(id).await.unwrap(), video);
     assert_eq!(catalog.renditions(id).await.unwrap(), renditions);
-    assert_eq!(catalog.jobs_of_video(id).await.unwrap(), [fresh.clone()]);
+    assert_eq!(catalog.jobs_of_video(id).await.unwrap(), std::slice::from_ref(&fresh));
     assert_eq!(catalog.outbox(10).await.unwrap(), []);
     catalog.finish_transcode(&fresh, result("240p", "new"), later).await.unwrap();
     let again = catalog.finish_transcode(&fresh, result("240p", "new"), later).await.unwrap_err();

@@ -162,6 +162,8 @@ fn opening(error: sqlx::Error) -> CatalogError {
 
 #[cfg(test)]
 mod tests {
+    use event_schemas::{Millis, Timestamp};
+
     use super::*;
 
     async fn open(dir: &tempfile::TempDir) -> Arc<SqlCatalog> {
@@ -203,6 +205,27 @@ mod tests {
         let mut tx = catalog.write().await.unwrap();
         assert_eq!(leases::next(&mut tx, "x").await.unwrap(), 1);
         tx.commit().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_that_gets_room_is_written_to_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog = open(&dir).await;
+        let take = async |number| {
+            let name = format!("{number}{}", "x".repeat(3000));
+            leases::acquire(&catalog, &name, "a", Timestamp::from_millis(0), Millis(9)).await
+        };
+        pragma(&catalog.writer, "PRAGMA max_page_count = 60").await;
+        let mut number = 0;
+        while take(number).await.is_ok() {
+            number += 1;
+        }
+        for _ in 0..3 {
+            let error = take(number).await.unwrap_err();
+            assert!(matches!(error, CatalogError::Full(_)), "{error:?}");
+        }
+        pragma(&catalog.writer, "PRAGMA max_page_count = 6000").await;
+        assert_eq!(take(number).await.unwrap().unwrap().epoch, 1);
     }
 
     #[tokio::test]

@@ -102,8 +102,7 @@ impl EmbeddedLog {
         let space = FreeSpace::new(&options.path, options.free_space_floor, options.space_probe);
         let shared = Arc::new(Shared::new());
         let (queue, requests) = mpsc::channel();
-        let appender =
-            Appender::new(options.path, config, options.clock, space, shared.clone(), requests, store);
+        let appender = Appender::new(options.path, config, options.clock, space, shared.clone(), requests, store);
         std::thread::Builder::new()
             .name("event-log".to_owned())
             .spawn(move || appender.run())

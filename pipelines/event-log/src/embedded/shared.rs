@@ -213,9 +213,8 @@ impl Shared {
             (0u32..).zip(&view.ends).find_map(|(partition, ends)| {
                 let state = store.topics.get(stream).and_then(|t| t.partitions.get(partition as usize));
                 let (held, shown) = (state.map_or(0, super::store::PartitionState::next), ends.borrow().next);
-                (held < shown).then(|| {
-                    format!("the disk lost acknowledged records of `{stream}` {partition}: {held} to {shown}")
-                })
+                (held < shown)
+                    .then(|| format!("the disk lost acknowledged records of `{stream}` {partition}: {held} to {shown}"))
             })
         })
     }
@@ -242,4 +241,3 @@ impl TopicView {
 pub(super) fn weight(records: &[Bytes]) -> usize {
     records.iter().map(Bytes::len).sum()
 }
-

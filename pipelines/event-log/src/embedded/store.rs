@@ -118,9 +118,10 @@ impl TopicState {
     fn droppable(&self, now: Timestamp) -> Vec<SegmentView> {
         let limits = Retention { retain_for: self.entry.retain_for, retain_bytes: self.entry.retain_bytes };
         let over = self.bytes > limits.retain_bytes.0
-            || self.partitions.iter().any(|p| {
-                p.segments.front().is_some_and(|s| now.since(s.entry.last_at) > limits.retain_for)
-            });
+            || self
+                .partitions
+                .iter()
+                .any(|p| p.segments.front().is_some_and(|s| now.since(s.entry.last_at) > limits.retain_for));
         if !over {
             return Vec::new();
         }
@@ -296,11 +297,8 @@ impl Store {
 
     /// Stages the making of a topic, or the change of its retention.
     pub fn stage_topic(&mut self, batch: &mut OwnedWriteBatch, spec: &TopicSpec) -> Result<(), NotStaged> {
-        let entry = TopicEntry {
-            partitions: spec.partitions,
-            retain_for: spec.retain_for,
-            retain_bytes: spec.retain_bytes,
-        };
+        let entry =
+            TopicEntry { partitions: spec.partitions, retain_for: spec.retain_for, retain_bytes: spec.retain_bytes };
         let json = serde_json::to_vec(&entry).map_err(|e| NotStaged::Refused(LogError::Failed(e.to_string())))?;
         let topic = self.topics.entry(spec.stream).or_insert_with(|| TopicState::new(entry.clone()));
         if topic.entry.partitions != spec.partitions {

@@ -47,8 +47,7 @@ impl Lane {
         let mut state = self.0.lock();
         state.queue.push_back(waiting);
         if !std::mem::replace(&mut state.driven, true) {
-            let driver =
-                Driver { lane: self.clone(), shared: shared.clone(), stream, partition, finished: false };
+            let driver = Driver { lane: self.clone(), shared: shared.clone(), stream, partition, finished: false };
             tokio::spawn(driver.run());
         }
     }
@@ -129,8 +128,7 @@ impl Driver {
             bytes += waiting.bytes;
             let first = records.len() as u64;
             for (key, payload) in std::mem::take(&mut waiting.records) {
-                let producer =
-                    ProducerStamp { id: self.shared.id, epoch: self.shared.epoch, seq: state.next_seq };
+                let producer = ProducerStamp { id: self.shared.id, epoch: self.shared.epoch, seq: state.next_seq };
                 records.push(Envelope { schema: waiting.schema, producer, produced_at, key, payload }.encode());
                 state.next_seq += 1;
             }

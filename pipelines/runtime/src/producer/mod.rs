@@ -145,7 +145,12 @@ impl Producer {
     ///
     /// # Errors
     /// See [`SendError`].
-    pub async fn send_json<R: JsonRecord>(&self, stream: Stream, key: &[u8], record: &R) -> Result<Appended, SendError> {
+    pub async fn send_json<R: JsonRecord>(
+        &self,
+        stream: Stream,
+        key: &[u8],
+        record: &R,
+    ) -> Result<Appended, SendError> {
         let payload = record.to_payload().map_err(|e| SendError::Record(Arc::new(e)))?;
         let partition = Partition::of_key(key, self.partitions(stream).await.map_err(SendError::NotStored)?);
         self.send(stream, partition, R::SCHEMA as u16, vec![(Bytes::copy_from_slice(key), payload)]).await

@@ -1,5 +1,6 @@
 //! A log in a temporary directory for the tests of this crate.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::sync::Arc;

@@ -1,0 +1,2 @@
+//! walkthroughs
+fn main() {}
