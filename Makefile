@@ -24,7 +24,7 @@ build: web ## build the release binary
 
 run: build ## start the server with demo content; ARGS="…" goes to it
 	@. scripts/env; clips="$$(scripts/demo-clips)"; \
-	    exec env -u MILLRACE_CACHE "$$CARGO_TARGET_DIR/release/millrace" serve --demo --demo-clips "$$clips" $(ARGS)
+	    exec env -u MILLRACE_CACHE "$$CARGO_TARGET_DIR/release/millrace" serve --demo "$$clips" $(ARGS)
 
 test: ## install what the tests need and is missing, and run all of them
 	@scripts/setup test

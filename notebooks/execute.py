@@ -13,7 +13,6 @@ import tempfile
 
 import nbclient
 import nbformat
-from jupyter_client import AsyncKernelManager
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -44,9 +43,13 @@ def main():
         os.environ.update(
             JUPYTER_PREFER_ENV_PATH="1", JUPYTER_CONFIG_DIR=folder, JUPYTER_RUNTIME_DIR=folder, IPYTHONDIR=folder
         )
-        # Sockets in that folder: nothing listens on a port.
-        kernel = AsyncKernelManager(kernel_name="python3", transport="ipc")
-        client = nbclient.NotebookClient(notebook, km=kernel, timeout=600, resources={"metadata": {"path": str(HERE)}})
+        client = nbclient.NotebookClient(
+            notebook,
+            timeout=600,
+            kernel_name="python3",
+            extra_arguments=["--log-level=ERROR"],
+            resources={"metadata": {"path": str(HERE)}},
+        )
         try:
             client.execute()
         except nbclient.exceptions.CellExecutionError as error:

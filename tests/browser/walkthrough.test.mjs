@@ -6,7 +6,7 @@
 // MILLRACE_ARTIFACTS names a folder for pictures of failures.
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { access } from 'node:fs/promises';
+import { access, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { launch } from './browser.mjs';
@@ -64,12 +64,17 @@ async function open(where) {
   return opened;
 }
 
-/** Runs a step and, should it fail, keeps a picture of the page. */
+let failed = false;
+
+/** Runs a step. Should it fail, a picture of the page is kept, and the steps that build on it don't run. */
 function step(name, run) {
-  test(name, async () => {
+  test(name, async t => {
+    if (failed) return t.skip('an earlier step failed');
     try {
       await run();
     } catch (error) {
+      failed = true;
+      if (complaints.length > 0) t.diagnostic(complaints.join('\n'));
       if (process.env.MILLRACE_ARTIFACTS) {
         const file = path.join(process.env.MILLRACE_ARTIFACTS, `${name.replace(/\W+/g, '-')}.png`);
         await page.screenshot({ path: file, fullPage: true }).catch(() => undefined);
@@ -105,7 +110,7 @@ step('uploads a video and waits until it is ready', async () => {
   await page.locator('input[type="file"][multiple]').setInputFiles(clip);
   await page.getByLabel('Title').fill(title);
   await page.getByLabel('Description').fill('Made by the walkthrough.\n\n0:03 the middle');
-  await page.getByLabel('Tags').fill('walkthrough,');
+  await page.getByRole('combobox', { name: 'Tags' }).fill('walkthrough,');
   const created = page.waitForResponse(reply => reply.request().method() === 'POST' && reply.url() === url('/uploads'));
   await page.getByRole('button', { name: 'Upload', exact: true }).click();
   videoId = (await created).headers()['millrace-video-id'];
@@ -275,6 +280,38 @@ step('deletes the video after asking', async () => {
   assert.equal(await page.locator(`[data-video="${videoId}"]`).count(), 0);
   const reply = await page.request.get(url(`/api/v1/videos/${videoId}`));
   assert.equal(reply.status(), 404);
+});
+
+step('goes on with an upload after the page was reloaded', async () => {
+  await page.goto(url('/upload'));
+  await page.getByRole('heading', { name: 'Drop videos here' }).waitFor();
+  // Slow enough to be interrupted halfway.
+  const { size } = await stat(clip);
+  const network = await context.newCDPSession(page);
+  await network.send('Network.enable');
+  const slow = { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: Math.ceil(size / 8) };
+  await network.send('Network.emulateNetworkConditions', slow);
+  await page.locator('input[type="file"][multiple]').setInputFiles(clip);
+  const created = page.waitForResponse(reply => reply.request().method() === 'POST' && reply.url() === url('/uploads'));
+  await page.getByRole('button', { name: 'Upload', exact: true }).click();
+  const { location } = (await created).headers();
+  const card = page.locator('[data-upload]').first();
+  await card.getByText(/^[1-9]\d? %/).waitFor();
+  await page.reload();
+
+  await network.send('Network.emulateNetworkConditions', { ...slow, uploadThroughput: -1 });
+  const posts = [];
+  page.on('request', request => request.method() === 'POST' && posts.push(new URL(request.url()).pathname));
+  const id = location.split('/').pop();
+  await page.locator(`[data-unfinished="${id}"]`).locator('input[type="file"]').setInputFiles(clip);
+  await page.locator('[data-upload="sent"]').waitFor();
+  assert.ok(!posts.includes('/uploads'), 'the same upload went on');
+  await page.locator('[data-upload="sent"] [data-status="ready"]').waitFor({ timeout: TRANSCODE_MS });
+  const link = await page.getByRole('link', { name: 'Watch', exact: true }).getAttribute('href');
+  const removed = await page.request.delete(url(`/api/v1/videos/${link.split('/').pop()}`), {
+    headers: { Origin: new URL(base).origin },
+  });
+  assert.equal(removed.status(), 204);
 });
 
 step('met no error on the way', async () => {

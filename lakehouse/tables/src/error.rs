@@ -6,8 +6,8 @@ use event_schemas::{Fault, Faulty};
 /// An error of the lake.
 #[derive(Debug, thiserror::Error)]
 pub enum LakeError {
-    /// The address of the lake is not one.
-    #[error("`{0}` is not an address for the lake")]
+    /// The folder of the lake is not a path.
+    #[error("`{0}` is not an address in an object store")]
     Address(String),
     /// The table was made with a column of another type.
     #[error("column `{column}` of table `{table}` is {found}, where this program writes {expected}")]

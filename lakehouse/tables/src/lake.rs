@@ -12,7 +12,7 @@ use deltalake::{
 use object_store::ObjectStore;
 use url::Url;
 
-use crate::{LakeError, TableDef};
+use crate::{LakeError, TableDef, ordered::Ordered};
 
 /// A commit in this many is followed by a checkpoint, from which a table is opened.
 const CHECKPOINT_EVERY: u32 = 100;
@@ -25,23 +25,24 @@ pub struct Lake {
 }
 
 impl Lake {
-    /// The lake whose tables are folders under `prefix` of `store`, such as `lake`. `scheme` and
-    /// `authority` (of a bucket) name the store in addresses; `file` with none for local files.
+    /// The lake whose tables are the folders under `prefix` of `store`.
     ///
     /// # Errors
-    /// They do not make an address.
-    pub fn new(store: Arc<dyn ObjectStore>, scheme: &str, authority: &str, prefix: &str) -> Result<Self, LakeError> {
-        let address = format!("{scheme}://{authority}/{}/", prefix.trim_matches('/'));
+    /// [`LakeError::Address`] if `prefix` is no path.
+    pub fn new(store: Arc<dyn ObjectStore>, prefix: &str) -> Result<Self, LakeError> {
+        // delta-rs takes paths of the scheme `memory` as paths in whatever store it is given; for
+        // `file` it would look at the machine's own file system besides.
+        let address = format!("memory:///{}/", prefix.trim_matches('/'));
         let root = Url::parse(&address).map_err(|_| LakeError::Address(address))?;
-        Ok(Self { store, root })
+        Ok(Self { store: Arc::new(Ordered(store)), root })
     }
 
-    /// The lake in the folder `lake` of a store whose root is a local folder.
+    /// The lake in the folder `lake` of a store, where every part of the program expects it.
     ///
     /// # Errors
-    /// Never; the address is a fixed one.
+    /// None for this prefix.
     pub fn local(store: Arc<dyn ObjectStore>) -> Result<Self, LakeError> {
-        Self::new(store, "file", "", "lake")
+        Self::new(store, "lake")
     }
 
     /// The store that the tables lie in; its paths are those of [`Self::address`].
@@ -50,7 +51,8 @@ impl Lake {
         &self.store
     }
 
-    /// The address of the lake, whose path is that of its folder in the store.
+    /// The address of the lake: its path is that of its folder in the store. Whoever resolves
+    /// addresses of its scheme and authority has to find [`Self::store`] there.
     #[must_use]
     pub fn address(&self) -> &Url {
         &self.root

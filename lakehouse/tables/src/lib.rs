@@ -11,6 +11,7 @@
 
 mod error;
 mod lake;
+mod ordered;
 pub mod schema;
 pub mod txn;
 

@@ -173,6 +173,10 @@ impl Catalog for FailingCatalog {
         self.read(self.inner.unfinished_uploads(owner, limit)).await
     }
 
+    async fn expire_upload(&self, id: UploadId, now: Timestamp) -> Result<bool> {
+        self.write(self.inner.expire_upload(id, now)).await
+    }
+
     async fn expired_uploads(&self, now: Timestamp, limit: u32) -> Result<Vec<Upload>> {
         self.read(self.inner.expired_uploads(now, limit)).await
     }

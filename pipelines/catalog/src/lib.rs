@@ -107,6 +107,9 @@ pub trait Catalog: Send + Sync + 'static {
     async fn abort_upload(&self, id: UploadId, now: Timestamp) -> Result<Upload>;
     /// An owner's uploads that are still receiving, newest first.
     async fn unfinished_uploads(&self, owner: AccountId, limit: u32) -> Result<Vec<Upload>>;
+    /// Aborts an upload as [`Self::abort_upload`] does, if it is still receiving and past its expiry at
+    /// `now`; false, with nothing changed, if it is not.
+    async fn expire_upload(&self, id: UploadId, now: Timestamp) -> Result<bool>;
     /// Receiving uploads past their expiry, oldest first.
     async fn expired_uploads(&self, now: Timestamp, limit: u32) -> Result<Vec<Upload>>;
     /// Aborted uploads whose objects are still to be removed, oldest first; those of deleted videos

@@ -129,7 +129,7 @@ pub async fn records_keep_their_order_and_lie_side_by_side(backend: &dyn Backend
     assert_eq!(log.append(TOPIC, P0, vec![]).await.unwrap().first, Offset(3), "nothing appended");
     assert_eq!(contents(&*log, P0, 0).await, [record(0), record(1), record(2)]);
     assert_eq!(contents(&*log, P0, 2).await, [record(2)]);
-    assert_eq!(contents(&*log, P0, 3).await, [Bytes::new(); 0]);
+    assert!(contents(&*log, P0, 3).await.is_empty());
     assert_eq!(contents(&*log, P1, 0).await, [record(9)]);
     let read = log.read(TOPIC, P0, Offset(0), ALL).await.unwrap();
     assert!(read.iter().all(|r| r.generation == generation));

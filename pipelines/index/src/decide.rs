@@ -73,7 +73,11 @@ pub fn decide(delivery: &Delivery) -> Decision {
 
 fn read(envelope: &Envelope) -> Result<VideoRecord, String> {
     let record = VideoRecord::from_envelope(envelope).map_err(|error: RecordError| runtime::describe(&error))?;
-    if record.v == SHAPE { Ok(record) } else { Err(format!("shape {} of a video is unknown to this program", record.v)) }
+    if record.v == SHAPE {
+        Ok(record)
+    } else {
+        Err(format!("shape {} of a video is unknown to this program", record.v))
+    }
 }
 
 #[cfg(test)]

@@ -180,7 +180,8 @@ impl Loop {
     async fn may_go_on(&self, error: &IndexStageError, delays: &mut ExponentialBackoff) -> bool {
         let closed = matches!(
             error,
-            IndexStageError::Log(LogError::Closed) | IndexStageError::DeadLetter(SendError::NotStored(LogError::Closed))
+            IndexStageError::Log(LogError::Closed)
+                | IndexStageError::DeadLetter(SendError::NotStored(LogError::Closed))
         );
         if closed || !error.is_retryable() {
             return false;

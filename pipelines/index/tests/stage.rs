@@ -1,6 +1,13 @@
 //! The loop on the embedded log and the embedded index: what it applies, where it goes on, what
 //! it puts aside and how it lives through failures.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests stand outside of test functions"
+)]
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,7 +17,8 @@ use event_log::{
     failing::{FailingLog, FaultPlan},
 };
 use event_schemas::{
-    AccountId, ByteSize, ChannelId, Clock, Millis, Offset, Partition, ProducerId, SystemClock, Timestamp, Topic, VideoId,
+    AccountId, ByteSize, ChannelId, Clock, Millis, Offset, Partition, ProducerId, SystemClock, Timestamp, Topic,
+    VideoId,
     records::{PlaybackState, SchemaId, UploadState, VideoRecord, Visibility},
 };
 use index_stage::{CONSUMER, history_is_missing, run_partition};
@@ -102,12 +110,7 @@ impl World {
         let segment_bytes = options.segment_bytes.min(retain_bytes);
         let log = EmbeddedLog::open(EmbeddedLogOptions { segment_bytes, ..options }).unwrap();
         for stream in [VIDEOS, Stream::DeadLetters(Topic::Videos)] {
-            let spec = TopicSpec {
-                stream,
-                partitions: 1,
-                retain_for: Millis::from_days(7),
-                retain_bytes,
-            };
+            let spec = TopicSpec { stream, partitions: 1, retain_for: Millis::from_days(7), retain_bytes };
             log.ensure_topic(&spec).await.unwrap();
         }
         let (index, _) = EmbeddedIndex::open(dir.path().join("index")).await.unwrap();
@@ -231,7 +234,8 @@ async fn an_index_of_another_log_or_a_fresh_one_is_filled_from_the_beginning() {
     assert!(!history_is_missing(&*world.log, &*world.index).await.unwrap());
 
     let generation = world.log.watermarks(VIDEOS, PARTITION).await.unwrap().generation;
-    for strange in [Position { generation: generation + 1, next: Offset(1) }, Position { generation, next: Offset(99) }] {
+    for strange in [Position { generation: generation + 1, next: Offset(1) }, Position { generation, next: Offset(99) }]
+    {
         let dir = tempfile::tempdir().unwrap();
         let (other, _) = EmbeddedIndex::open(dir.path()).await.unwrap();
         other.apply(vec![], Some((PARTITION, strange))).await.unwrap();

@@ -8,7 +8,7 @@ use arrow::{
 };
 use event_log::StoredRecord;
 use event_schemas::{
-    Envelope, Offset, ProducerId, ProducerStamp, SessionId, Timestamp, playback,
+    Envelope, InvalidId, Offset, ProducerId, ProducerStamp, SessionId, Timestamp, VideoId, ViewerId, playback,
     records::SchemaId,
     rules::{Admission, DEDUPLICATION_WINDOW, ProducerGate, SeenSeqs},
 };
@@ -57,6 +57,21 @@ pub struct RowSource {
     pub stamp: ProducerStamp,
 }
 
+/// What identifies a row and what it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowKey {
+    /// The playback.
+    pub session: SessionId,
+    /// The row's number in it.
+    pub seq: u32,
+    /// Who watches.
+    pub viewer: ViewerId,
+    /// What.
+    pub video: VideoId,
+    /// When the edge received it.
+    pub server_ts: Timestamp,
+}
+
 /// The rows of one record that are taken.
 #[derive(Debug, Clone)]
 pub struct Taken {
@@ -64,6 +79,8 @@ pub struct Taken {
     pub source: RowSource,
     /// The rows, in their order in the record; there may be none.
     pub rows: RecordBatch,
+    /// What identifies each row.
+    pub keys: Vec<RowKey>,
     /// The place of each row in the record, from 0.
     pub index: Vec<u32>,
     /// The rows of the record that were taken before.
@@ -135,28 +152,30 @@ impl PartitionIntake {
         if admission != Admission::Take {
             return Ok(Verdict::Skipped(admission));
         }
-        let rows = match read(&envelope) {
-            Ok(rows) => rows,
+        let (batch, all) = match read(&envelope) {
+            Ok(read) => read,
             Err(reason) => return Ok(Verdict::Unreadable(reason)),
         };
-        let mut index = Vec::with_capacity(rows.len());
-        for (n, (session, seq, server_ts)) in (0u32..).zip(rows.keys.iter()) {
-            if self.first_time(*session, *seq, *server_ts, sessions)? {
+        let mut index = Vec::with_capacity(all.len());
+        let mut keys = Vec::with_capacity(all.len());
+        for (n, key) in (0u32..).zip(&all) {
+            if self.first_time(key, sessions)? {
                 index.push(n);
+                keys.push(*key);
             }
         }
-        let duplicates = rows.len() - index.len();
-        let batch = if duplicates == 0 {
-            rows.batch
+        let duplicates = all.len() - index.len();
+        let rows = if duplicates == 0 {
+            batch
         } else {
-            match take_record_batch(&rows.batch, &UInt32Array::from(index.clone())) {
+            match take_record_batch(&batch, &UInt32Array::from(index.clone())) {
                 Ok(batch) => batch,
                 Err(error) => return Ok(Verdict::Unreadable(error.to_string())),
             }
         };
         let source =
             RowSource { generation: record.generation, offset: record.offset, stamp: envelope.producer };
-        Ok(Verdict::Taken(Taken { source, rows: batch, index, duplicates }))
+        Ok(Verdict::Taken(Taken { source, rows, keys, index, duplicates }))
     }
 
     fn admit(&mut self, stamp: ProducerStamp) -> Admission {
@@ -174,13 +193,8 @@ impl PartitionIntake {
         admission
     }
 
-    fn first_time<S: Sessions>(
-        &mut self,
-        session: SessionId,
-        seq: u32,
-        server_ts: Timestamp,
-        sessions: &S,
-    ) -> Result<bool, S::Error> {
+    fn first_time<S: Sessions>(&mut self, key: &RowKey, sessions: &S) -> Result<bool, S::Error> {
+        let RowKey { session, seq, server_ts, .. } = *key;
         if !self.changed.contains_key(&session) {
             let stored = sessions.session(session)?.unwrap_or_default();
             self.changed.insert(session, stored);
@@ -200,20 +214,9 @@ impl PartitionIntake {
     }
 }
 
-struct Rows {
-    batch: RecordBatch,
-    keys: Vec<(SessionId, u32, Timestamp)>,
-}
-
-impl Rows {
-    fn len(&self) -> usize {
-        self.keys.len()
-    }
-}
-
 /// The payload's rows and what identifies each; a payload with a single malformed key is refused
 /// whole, before any of its rows is taken.
-fn read(envelope: &Envelope) -> Result<Rows, String> {
+fn read(envelope: &Envelope) -> Result<(RecordBatch, Vec<RowKey>), String> {
     match SchemaId::try_from(envelope.schema) {
         Ok(SchemaId::PlaybackBatch) => {}
         Ok(other) => return Err(format!("schema {other:?} in the playback topic")),
@@ -222,15 +225,25 @@ fn read(envelope: &Envelope) -> Result<Rows, String> {
     let batch = playback::decode(&envelope.payload).map_err(|error| error.to_string())?;
     let sessions: &StringArray = column(&batch, "session_id")?;
     let seqs: &Int64Array = column(&batch, "seq")?;
+    let viewers: &StringArray = column(&batch, "viewer_id")?;
+    let videos: &StringArray = column(&batch, "video_id")?;
     let server: &TimestampMicrosecondArray = column(&batch, "server_ts")?;
     let keys = (0..batch.num_rows())
         .map(|row| {
-            let session = sessions.value(row).parse::<SessionId>().map_err(|error| error.to_string())?;
-            let seq = u32::try_from(seqs.value(row)).map_err(|_| format!("event number {}", seqs.value(row)))?;
-            Ok((session, seq, Timestamp::from_micros(server.value(row))))
+            Ok(RowKey {
+                session: id(sessions.value(row))?,
+                seq: u32::try_from(seqs.value(row)).map_err(|_| format!("event number {}", seqs.value(row)))?,
+                viewer: id(viewers.value(row))?,
+                video: id(videos.value(row))?,
+                server_ts: Timestamp::from_micros(server.value(row)),
+            })
         })
         .collect::<Result<Vec<_>, String>>()?;
-    Ok(Rows { batch, keys })
+    Ok((batch, keys))
+}
+
+fn id<T: std::str::FromStr<Err = InvalidId>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: InvalidId| error.to_string())
 }
 
 fn column<'a, T: Array + 'static>(batch: &'a RecordBatch, name: &str) -> Result<&'a T, String> {
@@ -244,7 +257,7 @@ fn column<'a, T: Array + 'static>(batch: &'a RecordBatch, name: &str) -> Result<
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use event_schemas::{Millis, VideoId, ViewerId, playback::{EventKind, PlaybackEvent}};
+    use event_schemas::{Millis, playback::{EventKind, PlaybackEvent}};
     use uuid::Uuid;
 
     use super::*;

@@ -14,5 +14,5 @@
 mod fold;
 mod store;
 
-pub use fold::{MemorySessions, PartitionIntake, RowSource, SessionSeen, Sessions, Taken, Verdict};
+pub use fold::{MemorySessions, PartitionIntake, RowKey, RowSource, SessionSeen, Sessions, Taken, Verdict};
 pub use store::{IntakeError, IntakeStore, SavedPartition};

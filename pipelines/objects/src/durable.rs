@@ -10,10 +10,7 @@ use std::{
 };
 
 use event_schemas::ByteSize;
-use futures::{
-    StreamExt, TryStreamExt,
-    stream::BoxStream,
-};
+use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use object_store::{
     CopyMode, CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, RenameTargetMode, Result,
@@ -74,8 +71,7 @@ impl DurableLocal {
         space: FreeSpaceGuard,
         sync: Arc<dyn Syncs>,
     ) -> Result<Self, ObjectsError> {
-        let opened = blocking(move || Ok(Self::open_blocking(root, space, sync))).await?;
-        opened
+        blocking(move || Ok(Self::open_blocking(root, space, sync))).await?
     }
 
     fn open_blocking(root: PathBuf, space: FreeSpaceGuard, sync: Arc<dyn Syncs>) -> Result<Self, ObjectsError> {
@@ -224,11 +220,7 @@ impl ObjectStore for DurableLocal {
         .await
     }
 
-    async fn put_multipart_opts(
-        &self,
-        location: &Path,
-        opts: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
+    async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
         if !opts.attributes.is_empty() {
             return Err(self.missing("attributes of an object"));
         }

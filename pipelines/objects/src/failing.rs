@@ -100,11 +100,7 @@ impl ObjectStore for FailingStore {
         self.run(self.inner.put_opts(location, payload, opts)).await
     }
 
-    async fn put_multipart_opts(
-        &self,
-        location: &Path,
-        opts: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
+    async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
         let upload = self.run(self.inner.put_multipart_opts(location, opts)).await?;
         Ok(Box::new(FailingUpload { upload, store: self.clone() }))
     }

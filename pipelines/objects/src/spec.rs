@@ -46,7 +46,9 @@ mod tests {
 
     #[test]
     fn a_directory_reads_as_it_is_written() {
-        for (text, path) in [("file:data/objects", "data/objects"), ("file:/srv/x", "/srv/x"), ("file:///srv/x", "/srv/x")] {
+        for (text, path) in
+            [("file:data/objects", "data/objects"), ("file:/srv/x", "/srv/x"), ("file:///srv/x", "/srv/x")]
+        {
             assert_eq!(text.parse(), Ok(StorageSpec::File(path.into())), "{text}");
         }
         for text in ["", "file:", "file://host/x", "/srv/x", "s4://bucket"] {

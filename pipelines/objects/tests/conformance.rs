@@ -1,5 +1,12 @@
 //! The conformance suites on the local store, its free-space floor and the failing wrapper.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests stand outside of test functions"
+)]
+
 use std::{
     path::Path as FsPath,
     sync::{
@@ -147,8 +154,7 @@ async fn writes_stop_at_the_floor_and_resume_by_themselves() {
 async fn injected_failures_follow_their_seed() {
     let run = |seed| async move {
         let (_dir, store) = local().await;
-        let failing =
-            FailingStore::new(Arc::new(store.clone()), FailurePlan { seed, before: 0.3, after: 0.3 });
+        let failing = FailingStore::new(Arc::new(store.clone()), FailurePlan { seed, before: 0.3, after: 0.3 });
         let mut outcomes = Vec::new();
         for n in 0..40 {
             let path = Path::from(format!("{n}"));

@@ -1,6 +1,13 @@
 //! A writer killed at any moment: what it was told is stored is there, whole, and nothing else
 //! of it stays behind.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests stand outside of test functions"
+)]
+
 use std::{
     collections::BTreeSet,
     io::{BufRead as _, BufReader, Write as _},

@@ -2,9 +2,10 @@
 //! same encoded samples always give the same bytes, presentation starts at exactly 0, and one set of
 //! segments serves HLS and DASH. Pure; the child's encoders feed it, the worker reads back the codecs.
 //!
-//! Pictures are presented from 0 by signed composition offsets. Sound keeps the encoder's priming
-//! sample in front and an edit list that starts after it, so that a decoder is primed and the first
-//! audible sample still lies at 0.
+//! An edit list makes presentation begin at 0: it skips what decoding needs in front, the delay that
+//! reordered pictures cause and the priming of sound, so that decoders are primed and the first picture
+//! and the first audible sample both lie at 0. (Signed composition offsets would do for pictures too, but
+//! FFmpeg's own reader shifts fragments that have them.)
 
 use mp4_atom::{
     Atom, Audio, Avc1, Avcc, AvccExt, Codec, Colr, Decode, Dinf, Dref, DrefEntry, Edts, Elst, ElstEntry, Encode, Esds,
@@ -48,6 +49,8 @@ pub struct VideoTrack {
     pub height: u16,
     /// Ticks a second.
     pub timescale: u32,
+    /// Ticks that composition times run ahead of presentation, as pictures are reordered.
+    pub delay: u32,
     /// The encoder's headers: SPS and PPS with start codes.
     pub headers: Vec<u8>,
     /// Primaries, transfer and matrix by the code points of ISO/IEC 23091-2, if known.
@@ -74,8 +77,8 @@ pub struct AudioTrack {
 pub struct Sample {
     /// The bytes as stored.
     pub data: Vec<u8>,
-    /// Presentation minus decode time in ticks.
-    pub composition_offset: i32,
+    /// Composition minus decode time in ticks.
+    pub composition_offset: u32,
     /// True if decoding can begin here.
     pub sync: bool,
 }
@@ -93,12 +96,7 @@ pub fn video_init(track: &VideoTrack) -> Result<Vec<u8>, CmafError> {
     if avcc.avc_profile_indication >= 100 {
         avcc.ext = Some(AvccExt::default());
     }
-    let visual = Visual {
-        data_reference_index: 1,
-        width: track.width,
-        height: track.height,
-        ..Visual::default()
-    };
+    let visual = Visual { data_reference_index: 1, width: track.width, height: track.height, ..Visual::default() };
     let colr = match track.colour {
         Some((primaries, transfer, matrix)) => Some(Colr::new(primaries, transfer, matrix, false)?),
         None => None,
@@ -108,7 +106,7 @@ pub fn video_init(track: &VideoTrack) -> Result<Vec<u8>, CmafError> {
     let tkhd = Tkhd { width: track.width.into(), height: track.height.into(), ..Tkhd::default() };
     init(TrackBoxes {
         tkhd,
-        edts: None,
+        skipped: track.delay,
         timescale: track.timescale,
         handler: (b"vide", "video"),
         vmhd: Some(Vmhd::default()),
@@ -142,10 +140,9 @@ pub fn audio_init(track: &AudioTrack) -> Result<Vec<u8>, CmafError> {
         sample_size: 16,
         sample_rate: track.sample_rate.into(),
     };
-    let edit = ElstEntry { segment_duration: 0, media_time: Some(track.priming.into()), media_rate: 1.into() };
     init(TrackBoxes {
         tkhd: Tkhd { volume: 1.into(), ..Tkhd::default() },
-        edts: Some(Edts { elst: Some(Elst { entries: vec![edit] }) }),
+        skipped: track.priming,
         timescale: track.sample_rate.into(),
         handler: (b"soun", "audio"),
         vmhd: None,
@@ -157,7 +154,8 @@ pub fn audio_init(track: &AudioTrack) -> Result<Vec<u8>, CmafError> {
 
 struct TrackBoxes {
     tkhd: Tkhd,
-    edts: Option<Edts>,
+    /// Ticks before presentation begins.
+    skipped: u32,
     timescale: u32,
     handler: (&'static [u8; 4], &'static str),
     vmhd: Option<Vmhd>,
@@ -177,7 +175,10 @@ fn init(track: TrackBoxes) -> Result<Vec<u8>, CmafError> {
         minf: Minf { vmhd: track.vmhd, smhd: track.smhd, dinf, stbl, ..Minf::default() },
     };
     let tkhd = Tkhd { track_id: TRACK_ID, enabled: true, in_movie: true, ..track.tkhd };
-    let trak = Trak { tkhd, edts: track.edts, meta: None, mdia, senc: None, tref: None, udta: None };
+    // A duration of 0 stands for all that follows in fragments.
+    let edit = ElstEntry { segment_duration: 0, media_time: Some(track.skipped.into()), media_rate: 1.into() };
+    let edts = (track.skipped > 0).then(|| Edts { elst: Some(Elst { entries: vec![edit] }) });
+    let trak = Trak { tkhd, edts, meta: None, mdia, senc: None, tref: None, udta: None };
     let trex = Trex {
         track_id: TRACK_ID,
         default_sample_description_index: 1,
@@ -191,8 +192,7 @@ fn init(track: TrackBoxes) -> Result<Vec<u8>, CmafError> {
         next_track_id: TRACK_ID + 1,
         ..Mvhd::default()
     };
-    let moov =
-        Moov { mvhd, mvex: Some(Mvex { mehd: None, trex: vec![trex] }), trak: vec![trak], ..Moov::default() };
+    let moov = Moov { mvhd, mvex: Some(Mvex { mehd: None, trex: vec![trex] }), trak: vec![trak], ..Moov::default() };
     let mut out = Vec::with_capacity(1024);
     ftyp.encode(&mut out)?;
     moov.encode(&mut out)?;
@@ -208,12 +208,7 @@ fn brands() -> Vec<FourCC> {
 ///
 /// # Errors
 /// [`CmafError::TooLarge`] past 2 GiB.
-pub fn segment(
-    number: u32,
-    decode_time: u64,
-    sample_duration: u32,
-    samples: &[Sample],
-) -> Result<Vec<u8>, CmafError> {
+pub fn segment(number: u32, decode_time: u64, sample_duration: u32, samples: &[Sample]) -> Result<Vec<u8>, CmafError> {
     let mut entries = Vec::with_capacity(samples.len());
     let mut payload = 0usize;
     for sample in samples {
@@ -247,7 +242,8 @@ pub fn segment(
     let mdat_len = i32::try_from(payload + 8).map_err(|_| CmafError::TooLarge)?;
 
     let mut out = Vec::with_capacity(measured.len() + payload + 64);
-    Styp { major_brand: FourCC::new(b"msdh"), minor_version: 0, compatible_brands: segment_brands() }.encode(&mut out)?;
+    Styp { major_brand: FourCC::new(b"msdh"), minor_version: 0, compatible_brands: segment_brands() }
+        .encode(&mut out)?;
     moof(data_offset).encode(&mut out)?;
     out.extend_from_slice(&mdat_len.to_be_bytes());
     out.extend_from_slice(b"mdat");
@@ -342,7 +338,14 @@ mod tests {
         &[0, 0, 0, 1, 0x67, 0x64, 0x00, 0x1f, 0xac, 0xd9, 0, 0, 0, 1, 0x68, 0xeb, 0xe3, 0, 0, 1, 0x06, 0x05, 0x80];
 
     fn video() -> VideoTrack {
-        VideoTrack { width: 640, height: 360, timescale: 90_000, headers: HEADERS.to_vec(), colour: Some((1, 1, 1)) }
+        VideoTrack {
+            width: 640,
+            height: 360,
+            timescale: 90_000,
+            delay: 6000,
+            headers: HEADERS.to_vec(),
+            colour: Some((1, 1, 1)),
+        }
     }
 
     fn audio() -> AudioTrack {
@@ -365,22 +368,27 @@ mod tests {
     }
 
     #[test]
-    fn sound_is_presented_from_after_its_priming() {
-        let bytes = audio_init(&audio()).unwrap();
-        let mut rest = bytes.as_slice();
-        Ftyp::decode(&mut rest).unwrap();
-        let moov = Moov::decode(&mut rest).unwrap();
-        let elst = moov.trak[0].edts.as_ref().and_then(|edts| edts.elst.as_ref()).unwrap();
-        assert_eq!(elst.entries.len(), 1);
-        assert_eq!((elst.entries[0].segment_duration, elst.entries[0].media_time), (0, Some(1024)));
-        assert!(rest.is_empty());
+    fn presentation_begins_after_what_decoding_needs_in_front() {
+        let edits = |bytes: Vec<u8>| {
+            let mut rest = bytes.as_slice();
+            Ftyp::decode(&mut rest).unwrap();
+            let moov = Moov::decode(&mut rest).unwrap();
+            assert!(rest.is_empty());
+            let elst = moov.trak[0].edts.as_ref().and_then(|edts| edts.elst.clone());
+            elst.map(|elst| {
+                elst.entries.iter().map(|edit| (edit.segment_duration, edit.media_time)).collect::<Vec<_>>()
+            })
+        };
+        assert_eq!(edits(audio_init(&audio()).unwrap()), Some(vec![(0, Some(1024))]));
+        assert_eq!(edits(video_init(&video()).unwrap()), Some(vec![(0, Some(6000))]));
+        assert_eq!(edits(video_init(&VideoTrack { delay: 0, ..video() }).unwrap()), None);
     }
 
     #[test]
     fn a_segment_points_at_its_samples() {
         let samples = [
             Sample { data: vec![1, 2, 3], composition_offset: 0, sync: true },
-            Sample { data: vec![4; 10], composition_offset: -3000, sync: false },
+            Sample { data: vec![4; 10], composition_offset: 6000, sync: false },
         ];
         let bytes = segment(4, 540_000, 3000, &samples).unwrap();
         assert!(is_segment(&bytes));
@@ -395,7 +403,7 @@ mod tests {
         assert_eq!(&bytes[data..data + 3], &[1, 2, 3]);
         assert_eq!(bytes.len(), data + 13);
         let second = traf.trun[0].samples.get(1).unwrap();
-        assert_eq!((second.size, second.cts, second.flags), (Some(10), Some(-3000), Some(DEPENDENT_SAMPLE)));
+        assert_eq!((second.size, second.cts, second.flags), (Some(10), Some(6000), Some(DEPENDENT_SAMPLE)));
     }
 
     #[test]

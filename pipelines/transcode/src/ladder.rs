@@ -137,7 +137,9 @@ fn rung(class: f64, rate: FrameRate, source: &VideoProbe) -> Rung {
     // What the source spends on as many pixels, so that nothing is spent on its artefacts.
     let source_pixels = f64::from(source.width.max(1)) * f64::from(source.height.max(1));
     #[allow(clippy::cast_precision_loss, reason = "a bitrate")]
-    let cap = source.bitrate.map_or(f64::INFINITY, |bits| bits as f64 / 1000.0 * (pixels / source_pixels).min(1.0).powf(0.75));
+    let cap = source
+        .bitrate
+        .map_or(f64::INFINITY, |bits| bits as f64 / 1000.0 * (pixels / source_pixels).min(1.0).powf(0.75));
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most some thousands")]
     let maxrate_kbps = own.min(cap).max(FLOOR_KBPS).round() as u32;
     Rung { name, width, height, maxrate_kbps, level: level(width, height, rate, maxrate_kbps) }

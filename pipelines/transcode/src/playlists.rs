@@ -248,7 +248,11 @@ mod tests {
         let heavy_tail = segments("s", &[6_000_000, 6_000_000, 100_000], &[600_000, 750_000, 50_000]);
         let measured = Bandwidth::of(&heavy_tail);
         assert_eq!(measured.average, (1_400_000u64 * 8_000_000).div_ceil(12_100_000));
-        assert_eq!(measured.peak, (800_000u64 * 8_000_000).div_ceil(6_100_000), "the short tail counts with its neighbour");
+        assert_eq!(
+            measured.peak,
+            (800_000u64 * 8_000_000).div_ceil(6_100_000),
+            "the short tail counts with its neighbour"
+        );
         assert_eq!(Bandwidth::of(&[]), Bandwidth::default());
     }
 

@@ -215,10 +215,7 @@ pub async fn counters_add_up_and_do_not_count_twice(store: Arc<dyn ServingStore>
     let (watched, unwatched) = (VideoId::generate(), VideoId::generate());
     let partial = |n: u64| VideoCounters { starts: n, views: n / 2, engaged: 1, watch_ms: Millis(1000) };
     let write = async |n: u64, partition: u32, next: u64| {
-        repeat(|| async {
-            partial(n).write(&*store, watched, Partition(partition), Offset(next)).await
-        })
-        .await
+        repeat(|| async { partial(n).write(&*store, watched, Partition(partition), Offset(next)).await }).await
     };
     for _ in 0..2 {
         assert_eq!(write(10, 0, 7).await, Stored::Replaced);

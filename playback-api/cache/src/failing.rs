@@ -12,7 +12,7 @@ use futures::stream::BoxStream;
 use parking_lot::Mutex;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
-use crate::{Quota, RateDecision, Ranked, ServingError, ServingStore, Stored, Versioned};
+use crate::{Quota, Ranked, RateDecision, ServingError, ServingStore, Stored, Versioned};
 
 /// How often calls fail.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -12,7 +12,7 @@ use futures::{StreamExt, stream::BoxStream};
 use parking_lot::RwLock;
 
 use crate::{
-    Quota, RateDecision, Ranked, ServingError, ServingStore, Stored, Versioned,
+    Quota, Ranked, RateDecision, ServingError, ServingStore, Stored, Versioned,
     fanout::Fanout,
     limits::{BUCKETS, Limits},
 };

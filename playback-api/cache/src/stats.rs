@@ -134,10 +134,7 @@ pub trait VideoFigure: Serialize + DeserializeOwned + Send + Sync {
     ///
     /// # Errors
     /// The store does not answer.
-    fn delete(
-        store: &dyn ServingStore,
-        video: VideoId,
-    ) -> impl Future<Output = Result<(), ServingError>> + Send {
+    fn delete(store: &dyn ServingStore, video: VideoId) -> impl Future<Output = Result<(), ServingError>> + Send {
         async move { store.delete(&Self::key(video)).await }
     }
 }

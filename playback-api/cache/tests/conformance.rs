@@ -1,9 +1,16 @@
 //! The conformance suite on every back end and on the failing wrapper.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests stand outside of test functions"
+)]
+
 use std::sync::Arc;
 
 use bytes::Bytes;
-use event_schemas::{OffsetVector, Offset, Partition, SystemClock};
+use event_schemas::{Offset, OffsetVector, Partition, SystemClock};
 use serving_store::{
     MemoryStore, ServingError, ServingStore, Stored, conformance,
     counters::VideoCounters,

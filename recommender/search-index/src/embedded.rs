@@ -22,8 +22,8 @@ use tantivy::{
 };
 
 use crate::{
-    Applied, Change, Cursor, Hit, MAX_DEPTH, MAX_LIMIT, MAX_QUERY_CHARS, Position, SearchError, SearchIndex, SearchPage,
-    SearchQuery,
+    Applied, Change, Cursor, Hit, MAX_DEPTH, MAX_LIMIT, MAX_QUERY_CHARS, Position, SearchError, SearchIndex,
+    SearchPage, SearchQuery,
     query::{Sample, similar_query, text_query},
     schema::{FORMAT, Fields, ORDER, PUBLISHED, VERSION, register, schema},
 };
@@ -148,11 +148,7 @@ impl Inner {
         Ok(Self { index, reader, fields, writer: Mutex::new(Some(writer)) })
     }
 
-    fn apply(
-        &self,
-        changes: Vec<Change>,
-        position: Option<(Partition, Position)>,
-    ) -> Result<Applied, SearchError> {
+    fn apply(&self, changes: Vec<Change>, position: Option<(Partition, Position)>) -> Result<Applied, SearchError> {
         let mut slot = self.writer.lock();
         let writer = match &mut *slot {
             Some(writer) => writer,
@@ -269,11 +265,7 @@ impl Inner {
             values.join(" ")
         };
         let fields = &self.fields;
-        Ok(Some(Sample {
-            title: text(fields.title),
-            tags: text(fields.tags),
-            description: text(fields.description),
-        }))
+        Ok(Some(Sample { title: text(fields.title), tags: text(fields.tags), description: text(fields.description) }))
     }
 
     /// Hits `skip..skip + limit` and the number of all. Equal scores: the newest first, then an

@@ -1,6 +1,13 @@
 //! The conformance suite on the embedded index and on the failing wrapper, and what the embedded
 //! index does with its files.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests stand outside of test functions"
+)]
+
 use std::{path::Path, sync::Arc};
 
 use event_schemas::{Offset, Partition};

@@ -116,7 +116,8 @@ export function applyVideo(client: QueryClient, video: Video): void {
 }
 
 export function forgetVideo(client: QueryClient, id: string): void {
-  client.removeQueries({ queryKey: ['video', id] });
+  // A page that still shows it would ask for it again, in vain.
+  client.removeQueries({ queryKey: ['video', id], type: 'inactive' });
   for (const key of ['studio', 'videos', 'trending', 'search', 'related', 'uploads']) {
     void client.invalidateQueries({ queryKey: [key] });
   }

@@ -15,7 +15,15 @@ export function SearchBox() {
   const [text, setText] = useState(searched);
   useEffect(() => setText(searched), [searched]);
 
-  useHotkeys([['/', () => field.current?.select()]]);
+  useHotkeys([
+    [
+      '/',
+      () => {
+        field.current?.focus();
+        field.current?.select();
+      },
+    ],
+  ]);
 
   const submit = (event: FormEvent) => {
     event.preventDefault();

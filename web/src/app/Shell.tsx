@@ -34,8 +34,10 @@ export function Shell() {
   const main = useRef<HTMLElement>(null);
   const shown = useRef(pathname);
   useEffect(() => {
-    // A new page begins where a reader of the screen expects it, not at the link that led there.
-    if (shown.current !== pathname) main.current?.focus({ preventScroll: true });
+    // A new page begins where a reader of the screen expects it, not at the link that led there. A page
+    // that put the focus into a field of its own keeps it.
+    const placed = main.current?.contains(document.activeElement) ?? false;
+    if (shown.current !== pathname && !placed) main.current?.focus({ preventScroll: true });
     shown.current = pathname;
   }, [pathname]);
 

@@ -55,9 +55,9 @@ const river: MantineColorsTuple = [
 
 export const theme = createTheme({
   primaryColor: 'race',
-  primaryShade: { light: 7, dark: 5 },
+  primaryShade: 7,
   autoContrast: true,
-  luminanceThreshold: 0.32,
+  luminanceThreshold: 0.25,
   colors: { race, grain, gray: stone, dark: river },
   black: '#1b2320',
   defaultRadius: 'md',
@@ -93,6 +93,10 @@ export const cssVariablesResolver: CSSVariablesResolver = () => ({
   dark: {
     '--mantine-color-body': '#0e1513',
     '--mantine-color-dimmed': '#9dada6',
+    '--mantine-color-race-light-color': '#74d3c5',
+    '--mantine-color-grain-light-color': '#f4c16a',
+    '--mantine-color-red-light-color': '#ff9c9c',
+    '--mantine-color-blue-light-color': '#8cc8fb',
     '--mr-surface': '#16201c',
     '--mr-sunken': '#1b2622',
     '--mr-line': '#2a3832',

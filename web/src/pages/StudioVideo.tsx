@@ -27,7 +27,8 @@ export function StudioVideo() {
   const { id = '' } = useParams();
   const video = useQuery(queries.video(id));
   usePageTitle(video.data && `${video.data.title} – studio`);
-  useLiveVideo(id, video.isSuccess);
+  const navigate = useNavigate();
+  useLiveVideo(id, video.isSuccess, { onDeleted: () => void navigate('/studio') });
   if (video.isError && !video.data) {
     if (asProblem(video.error).status < 500 && asProblem(video.error).status >= 400)
       return <NotFound title="This video is not here" />;
@@ -102,7 +103,7 @@ function OwnVideo({ video }: { video: Video }) {
       <Making video={video} />
       {dialog === 'edit' && <EditDialog video={video} onClose={() => setDialog(null)} />}
       {dialog === 'delete' && (
-        <DeleteDialog video={video} onClose={() => setDialog(null)} onDeleted={() => void navigate('/studio')} />
+        <DeleteDialog video={video} onClose={() => setDialog(null)} onDeleted={() => navigate('/studio')} />
       )}
     </Stack>
   );

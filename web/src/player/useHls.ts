@@ -45,6 +45,7 @@ export function useHls(media: RefObject<HTMLVideoElement | null>, src: string | 
     let timer: ReturnType<typeof setTimeout> | undefined;
     setFailure(null);
     setChosen(AUTO);
+    setShown(null);
 
     const play = () => {
       // Refused without a gesture by the viewer: then the button waits for one.
@@ -78,8 +79,11 @@ export function useHls(media: RefObject<HTMLVideoElement | null>, src: string | 
         const now = hls.levels[level];
         if (now) setShown(qualityOf(now, level));
       });
-      hls.on(Engine.Events.FRAG_BUFFERED, () => {
+      hls.on(Engine.Events.FRAG_BUFFERED, (_, { frag }) => {
         networkErrors = 0;
+        // What is buffered first is shown first; the switch is told only after the first frame.
+        const first = frag.type === 'main' ? hls.levels[frag.level] : undefined;
+        if (first) setShown(before => before ?? qualityOf(first, frag.level));
       });
       hls.on(Engine.Events.ERROR, (_, data: ErrorData) => {
         if (!data.fatal) return;

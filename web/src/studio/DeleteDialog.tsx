@@ -9,17 +9,18 @@ import { ProblemNotice } from '../components/ProblemNotice';
 interface DialogProps {
   video: Pick<Video, 'id' | 'title'>;
   onClose: () => void;
-  onDeleted?: () => void;
+  /** Leaves what shows the video. */
+  onDeleted?: () => void | Promise<void>;
 }
 
 export function DeleteDialog({ video, onClose, onDeleted }: DialogProps) {
   const client = useQueryClient();
   const remove = useMutation({
     mutationFn: () => api.deleteVideo(video.id),
-    onSuccess: () => {
+    onSuccess: async () => {
       showDone('Deleted');
       onClose();
-      onDeleted?.();
+      await onDeleted?.();
       forgetVideo(client, video.id);
     },
   });

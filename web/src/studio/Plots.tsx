@@ -5,7 +5,7 @@ import { useDisclosure } from '@mantine/hooks';
 import type { ReactNode } from 'react';
 import type { HourFigures, VideoStats } from '../api/types';
 import { clock, number } from '../lib/format';
-import { bars, retentionMarks } from './figures';
+import { bars, percentTicks, retentionMarks, ticks } from './figures';
 import classes from './Plots.module.css';
 
 export const SPANS = [
@@ -63,12 +63,16 @@ export function ViewsPlot({ hours, span, onSpan }: ViewsPlotProps) {
         data={data}
         dataKey="at"
         series={[{ name: 'views', label: 'Views', color: 'var(--mr-accent)' }]}
-        gridAxis="y"
         tickLine="none"
         barProps={{ radius: [3, 3, 0, 0], isAnimationActive: false }}
-        xAxisProps={{ tickFormatter: label, minTickGap: 36 }}
+        xAxisProps={{
+          tickFormatter: label,
+          ticks: ticks(data, scale.hours),
+          minTickGap: 30,
+          interval: 'preserveStart',
+        }}
         yAxisProps={{ allowDecimals: false, width: 44 }}
-        tooltipProps={{ labelFormatter: at => fullFormat.format(Number(at)) }}
+        tooltipProps={{ labelFormatter: at => labelled(at, time => fullFormat.format(time)) }}
       />
     </Figure>
   );
@@ -76,6 +80,7 @@ export function ViewsPlot({ hours, span, onSpan }: ViewsPlotProps) {
 
 export function RetentionPlot({ retention }: { retention: NonNullable<VideoStats['retention']> }) {
   const data = retentionMarks(retention);
+  const lines = percentTicks(data);
   return (
     <Figure
       title="Retention"
@@ -109,11 +114,16 @@ export function RetentionPlot({ retention }: { retention: NonNullable<VideoStats
           tickCount: 6,
           minTickGap: 30,
         }}
-        yAxisProps={{ domain: [0, (most: number) => Math.max(100, Math.ceil(most / 25) * 25)], width: 52 }}
-        tooltipProps={{ labelFormatter: at => clock(Number(at)) }}
+        yAxisProps={{ domain: [0, lines.at(-1) ?? 100], ticks: lines, interval: 0, width: 52 }}
+        tooltipProps={{ labelFormatter: at => labelled(at, clock) }}
       />
     </Figure>
   );
+}
+
+/** A tooltip that is not over anything is drawn as well, with no value. */
+function labelled(at: unknown, format: (at: number) => string): string {
+  return typeof at === 'number' ? format(at) : '';
 }
 
 interface FigureProps {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { bars, recountSql, retentionMarks } from './figures';
+import { bars, percentTicks, recountSql, retentionMarks, ticks } from './figures';
 
 const now = Date.parse('2030-01-02T10:20:00Z');
 const figures = (hour: string, views: number) => ({ hour, views, starts: views + 1, engaged_views: 0, watch_ms: 0 });
@@ -36,6 +36,24 @@ describe('retentionMarks', () => {
       { at: 2_500, watched: 123.5, viewers: 100 },
       { at: 7_500, watched: 50, viewers: 25 },
     ]);
+  });
+});
+
+describe('ticks', () => {
+  it('marks each day once', () => {
+    const marked = ticks(bars([], 168, 3, now), 168);
+    expect(new Set(marked.map(at => new Date(at).toDateString())).size).toBe(marked.length);
+    expect(marked).toHaveLength(7);
+  });
+
+  it('marks every fourth hour of one day', () => {
+    expect(ticks(bars([], 24, 1, now), 24)).toHaveLength(6);
+  });
+
+  it('draws lines by 25 percent, further apart when much is rewatched', () => {
+    expect(percentTicks([{ at: 0, watched: 80, viewers: 60 }])).toEqual([0, 25, 50, 75, 100]);
+    expect(percentTicks([{ at: 0, watched: 115, viewers: 100 }])).toEqual([0, 25, 50, 75, 100, 125]);
+    expect(percentTicks([{ at: 0, watched: 340, viewers: 100 }])).toEqual([0, 50, 100, 150, 200, 250, 300, 350]);
   });
 });
 

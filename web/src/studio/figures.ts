@@ -29,6 +29,13 @@ export function bars(hours: HourFigures[], span: number, hoursPerBar: number, no
   return made;
 }
 
+/** The bars under which a time is written: where a day begins for the reader, or every fourth hour of a single day. */
+export function ticks(made: Bar[], span: number): number[] {
+  if (span <= 24) return made.map(bar => bar.at).filter(at => new Date(at).getHours() % 4 === 0);
+  const day = (at: number) => new Date(at).toDateString();
+  return made.filter((bar, n) => day(bar.at) !== day(made[n - 1]?.at ?? bar.at)).map(bar => bar.at);
+}
+
 export interface RetentionMark {
   /** The middle of the hundredth that the point is about, ms of the video. */
   at: number;
@@ -44,6 +51,13 @@ export function retentionMarks(retention: NonNullable<VideoStats['retention']>):
     watched: Math.round(watched_ratio * 1000) / 10,
     viewers: Math.round(viewers_ratio * 1000) / 10,
   }));
+}
+
+/** Percents to draw lines at: by 25 up to the next above the highest mark, 100 at least; by 50 where that is far up. */
+export function percentTicks(marks: RetentionMark[]): number[] {
+  const most = Math.max(100, ...marks.flatMap(mark => [mark.watched, mark.viewers]));
+  const step = 25 * Math.ceil(most / 200);
+  return Array.from({ length: Math.ceil(most / step) + 1 }, (_, n) => n * step);
 }
 
 /** The statement that recounts a video's views over the lake. */

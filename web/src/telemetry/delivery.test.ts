@@ -171,6 +171,7 @@ describe('Delivery', () => {
     await settle();
     delivery.push(event(1), false);
     delivery.beacon();
+    delivery.beacon();
     expect(beacons.map(numbers)).toEqual([[0], [1]]);
     expect(delivery.pending).toBe(2);
     await vi.advanceTimersByTimeAsync(2_000);

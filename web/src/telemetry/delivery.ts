@@ -65,6 +65,8 @@ export class Delivery {
   #open: TelemetryEvent[] = [];
   #sending = false;
   #persisting = false;
+  /** Something came since the last beacon. */
+  #fresh = false;
   #failures = 0;
   #companyTimer: ReturnType<typeof setTimeout> | null = null;
   #retryTimer: ReturnType<typeof setTimeout> | null = null;
@@ -93,6 +95,7 @@ export class Delivery {
   push(event: TelemetryEvent, prompt: boolean): void {
     if (this.pending >= MAX_QUEUED_EVENTS) return;
     this.#open.push(event);
+    this.#fresh = true;
     this.#persist();
     if (prompt) this.flush();
     else this.#companyTimer ??= setTimeout(() => this.flush(), COMPANY_MS);
@@ -106,6 +109,9 @@ export class Delivery {
 
   /** Hands everything unacknowledged to the browser, which sends it even if the page is gone a moment later. */
   beacon(): void {
+    // A page that goes away is hidden first; saying the same twice helps nobody.
+    if (!this.#fresh) return;
+    this.#fresh = false;
     this.#clearCompany();
     this.#seal();
     for (const events of this.#batches) {

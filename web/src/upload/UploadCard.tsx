@@ -39,7 +39,7 @@ export function UploadCard({ item }: { item: UploadItem }) {
       )}
       {phase !== 'draft' && phase !== 'sent' && <Sending item={item} />}
       {item.problem && <ProblemNotice error={item.problem} />}
-      {phase === 'sent' && item.videoId && <Making videoId={item.videoId} />}
+      {phase === 'sent' && item.videoId && <Making videoId={item.videoId} onDeleted={() => void uploads.remove(key)} />}
     </section>
   );
 }
@@ -115,10 +115,10 @@ function Sending({ item: { file, sentBytes, speed, phase } }: { item: UploadItem
   );
 }
 
-function Making({ videoId }: { videoId: string }) {
+function Making({ videoId, onDeleted }: { videoId: string; onDeleted: () => void }) {
   const video = useQuery(queries.video(videoId));
   const done = video.data !== undefined && !statusOf(video.data).working;
-  useLiveVideo(videoId, !done);
+  useLiveVideo(videoId, !done, { onDeleted });
   if (video.isError && !video.data) return <ProblemNotice error={video.error} onRetry={() => void video.refetch()} />;
   if (!video.data) return null;
   const watchable = video.data.hls_url !== null;

@@ -165,6 +165,18 @@ pub async fn expired_uploads_come_oldest_first(backend: &dyn Backend) {
     catalog.append_chunk(ids[1], chunk(ids[1], 30, 30), at(150), at(1000)).await.unwrap();
     catalog.abort_upload(ids[2], at(201)).await.unwrap();
     assert_eq!(expired(900, 10).await, [ids[0]]);
+
+    // A chunk that came after the list was read saves its upload.
+    assert!(!catalog.expire_upload(ids[1], at(999)).await.unwrap());
+    assert!(!catalog.expire_upload(UploadId::generate(), at(999)).await.unwrap());
+    drain(&*catalog).await;
+    assert!(catalog.expire_upload(ids[0], at(900)).await.unwrap());
+    assert!(!catalog.expire_upload(ids[0], at(900)).await.unwrap());
+    let upload = catalog.upload(ids[0]).await.unwrap().unwrap();
+    assert_eq!((upload.state, upload.expires_at), (UploadState::Aborted, at(900)));
+    let told = drain(&*catalog).await;
+    let [Told::Upload(record), Told::Video(video)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((record.state, record.at, video.deleted), (UploadState::Aborted, at(900), true));
 }
 
 /// Of many chunks at one offset exactly one is recorded.

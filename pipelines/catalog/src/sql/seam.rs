@@ -85,6 +85,10 @@ impl Catalog for SqlCatalog {
         uploads::unfinished(self, owner, limit).await
     }
 
+    async fn expire_upload(&self, id: UploadId, now: Timestamp) -> Result<bool> {
+        uploads::expire(self, id, now).await
+    }
+
     async fn expired_uploads(&self, now: Timestamp, limit: u32) -> Result<Vec<Upload>> {
         uploads::expired(self, now, limit).await
     }

@@ -1,5 +1,8 @@
 //! A write transaction, and what a database error means.
 
+use std::time::Instant;
+
+use metrics::histogram;
 use sqlx::{Any, AnyConnection, Transaction, error::ErrorKind};
 
 use super::SqlCatalog;
@@ -29,7 +32,9 @@ impl Write<'_> {
 
     /// Commits: after `Ok` the changes survive the loss of power.
     pub async fn commit(self) -> Result<()> {
+        let started = Instant::now();
         let result = self.transaction.commit().await;
+        histogram!("millrace_catalog_commit_seconds").record(started.elapsed().as_secs_f64());
         if self.wrote_outbox {
             // Also when the outcome is unknown: a vain wake-up costs nothing.
             self.catalog.outbox_changed.notify_one();

@@ -178,11 +178,30 @@ pub(super) async fn abort(catalog: &SqlCatalog, id: UploadId, now: Timestamp) ->
             _ => Err(CatalogError::WrongState("the upload is complete")),
         };
     }
-    sqlx::query(sql!("uploads/abort_video.sql")).bind(upload.video_id.to_string()).execute(tx.conn()).await?;
-    outbox::put_upload(&mut tx, &upload, UploadState::Aborted, now).await?;
-    outbox::put_video(&mut tx, upload.video_id, true).await?;
+    tell_aborted(&mut tx, &upload, now).await?;
     tx.commit().await?;
     Ok(upload)
+}
+
+pub(super) async fn expire(catalog: &SqlCatalog, id: UploadId, now: Timestamp) -> Result<bool> {
+    let mut tx = catalog.write().await?;
+    let expired =
+        sqlx::query(sql!("uploads/expire.sql")).bind(id.to_string()).bind(now.as_micros()).execute(tx.conn()).await?;
+    if expired.rows_affected() == 0 {
+        return Ok(false);
+    }
+    let upload = read(&mut tx, id).await?;
+    tell_aborted(&mut tx, &upload, now).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// Aborts the video of an upload that was just aborted, and tells of both.
+async fn tell_aborted(tx: &mut Write<'_>, upload: &Upload, now: Timestamp) -> Result<()> {
+    sqlx::query(sql!("uploads/abort_video.sql")).bind(upload.video_id.to_string()).execute(tx.conn()).await?;
+    outbox::put_upload(tx, upload, UploadState::Aborted, now).await?;
+    outbox::put_video(tx, upload.video_id, true).await?;
+    Ok(())
 }
 
 pub(super) async fn expired(catalog: &SqlCatalog, now: Timestamp, limit: u32) -> Result<Vec<Upload>> {

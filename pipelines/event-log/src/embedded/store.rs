@@ -473,19 +473,26 @@ pub(super) fn rewrite_journals(path: &Path) -> std::io::Result<()> {
             continue;
         }
         let copy = journal.with_extension("copy");
-        // Not `fs::copy`, which may share the blocks instead of writing them.
-        let mut from = std::fs::File::open(&journal)?;
-        let mut to = std::fs::File::create(&copy)?;
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            let read = std::io::Read::read(&mut from, &mut buffer)?;
-            if read == 0 {
-                break;
-            }
-            std::io::Write::write_all(&mut to, &buffer[..read])?;
+        if let Err(error) = copy_durably(&journal, &copy) {
+            // Half a copy would only take room; that it can't be removed changes nothing.
+            let _ = std::fs::remove_file(&copy);
+            return Err(error);
         }
-        to.sync_all()?;
         std::fs::rename(&copy, &journal)?;
     }
     std::fs::File::open(path)?.sync_all()
+}
+
+/// Not `fs::copy`, which may share the blocks instead of writing them.
+fn copy_durably(from: &Path, to: &Path) -> std::io::Result<()> {
+    let mut from = std::fs::File::open(from)?;
+    let mut to = std::fs::File::create(to)?;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let read = std::io::Read::read(&mut from, &mut buffer)?;
+        if read == 0 {
+            return to.sync_all();
+        }
+        std::io::Write::write_all(&mut to, &buffer[..read])?;
+    }
 }

@@ -54,12 +54,8 @@ async fn contents_are_synced_before_the_name_and_every_directory_after_it() {
         let (_dir, root, watcher, store) = watched().await;
         *watcher.watched.lock() = Some(root.join("a/b/object"));
         store.put_opts(&Path::from("a/b/object"), "x".into(), mode.into()).await.unwrap();
-        let expected = [
-            "file object visible=false",
-            "dir root visible=false",
-            "dir a visible=false",
-            "dir b visible=true",
-        ];
+        let expected =
+            ["file object visible=false", "dir root visible=false", "dir a visible=false", "dir b visible=true"];
         assert_eq!(*watcher.seen.lock(), expected);
 
         watcher.seen.lock().clear();

@@ -53,6 +53,9 @@ impl Lane {
     }
 }
 
+/// Callers whose records go into one append, each with the place of its first record there.
+type Callers = Vec<(u64, Waiting)>;
+
 /// What became of an append.
 enum Outcome {
     Stored(Appended),
@@ -108,7 +111,7 @@ impl Driver {
     }
 
     /// Numbers what waits, up to the limits. Nothing waits any more: the driver has finished.
-    fn take(&mut self) -> Option<(Vec<Bytes>, Vec<(u64, Waiting)>)> {
+    fn take(&mut self) -> Option<(Vec<Bytes>, Callers)> {
         let mut state = self.lane.0.lock();
         if state.queue.is_empty() {
             state.driven = false;
@@ -184,7 +187,7 @@ impl Driver {
     }
 }
 
-fn answer(callers: Vec<(u64, Waiting)>, outcome: &Outcome) {
+fn answer(callers: Callers, outcome: &Outcome) {
     for (first, waiting) in callers {
         let answer = match outcome {
             Outcome::Stored(appended) => {

@@ -13,7 +13,7 @@ use super::{
     pipeline::MAX_LOST,
     poster::Poster,
     raw,
-    rung::Picture,
+    rung::Feed,
     source::{Orientation, VideoStream, to_micros},
 };
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
 
 /// Tone mapping for screens of standard range.
 const TONE_MAP: &str = "zscale=transfer=linear:npl=100,format=gbrpf32le,zscale=primaries=bt709,\
-                        tonemap=tonemap=hable:desat=0,zscale=transfer=bt709:matrix=bt709:range=limited";
+                        tonemap=tonemap=hable:desat=0,zscale=transfer=bt709:matrix=bt709:range=limited,format=yuv420p";
 
 /// Decodes and spreads pictures over the rungs.
 pub(super) struct Pictures {
@@ -31,7 +31,7 @@ pub(super) struct Pictures {
     normalizer: Normalizer,
     cadence: Cadence,
     held: Option<frame::Video>,
-    rungs: Vec<SyncSender<Picture>>,
+    rungs: Vec<SyncSender<Feed>>,
     poster: Poster,
     start_us: i64,
     max_us: i64,
@@ -44,7 +44,7 @@ impl Pictures {
     pub(super) fn new(
         stream: Option<VideoStream>,
         rate: FrameRate,
-        rungs: Vec<SyncSender<Picture>>,
+        rungs: Vec<SyncSender<Feed>>,
         poster: Poster,
         start_us: i64,
         limits: &Limits,
@@ -133,7 +133,7 @@ impl Pictures {
     fn emit(&self, picture: &frame::Video, slot: u64) -> Result<(), Failure> {
         for rung in &self.rungs {
             let frame = raw::share(picture)?;
-            rung.send(Picture { frame, slot }).map_err(|_| Failure::stopped())?;
+            rung.send(Feed::Picture(frame, slot)).map_err(|_| Failure::stopped())?;
         }
         Ok(())
     }
@@ -151,7 +151,7 @@ impl Pictures {
         Ok(())
     }
 
-    /// Shows the last picture up to `end_us` and closes the rungs. Returns the length in slots.
+    /// Shows the last picture up to `end_us` and ends the rungs. Returns the length in slots.
     pub(super) fn finish(mut self, end_us: i64) -> Result<i64, Failure> {
         let is_moving = self.stream.as_ref().is_some_and(|stream| !stream.still);
         let last = match self.held.take() {
@@ -167,6 +167,9 @@ impl Pictures {
             self.emit(&last, slot)?;
         }
         self.poster.finish()?;
+        for rung in &self.rungs {
+            rung.send(Feed::End).map_err(|_| Failure::stopped())?;
+        }
         Ok(i64::try_from(self.cadence.filled()).unwrap_or(i64::MAX))
     }
 }
@@ -272,7 +275,7 @@ impl Normalizer {
             chain.push(TONE_MAP.to_owned());
         }
         chain.extend(self.orientation.filters().map(str::to_owned));
-        if look.format != format::Pixel::YUV420P || look.full_range {
+        if !look.hdr && (look.format != format::Pixel::YUV420P || look.full_range) {
             let matrix = if is_rgb(look.format) { ":out_color_matrix=bt709" } else { "" };
             chain.push(format!("scale=out_range=limited{matrix}:flags=bicubic,format=yuv420p"));
         }
@@ -308,4 +311,3 @@ fn drain(graph: &mut filter::Graph, ready: &mut Vec<(i64, frame::Video)>) -> Res
         }
     }
 }
-

@@ -74,7 +74,7 @@ fn encode(opened: Opened, plan: &Plan, sender: &Sender, limits: &Limits) -> Resu
             rungs.push(pictures);
             let job = RungJob { place, rung: rung.clone(), rate: plan.frame_rate, threads: limits.threads };
             let sender = sender.clone();
-            start(rung.name.clone(), Box::new(move || rung::run(&job, &waiting, sender)))?;
+            start(rung.name.clone(), Box::new(move || rung::run(job, &waiting, sender)))?;
         }
         let sounds = if opened.audio.is_some() {
             let (sounds, waiting) = sync_channel(SOUNDS_WAITING);

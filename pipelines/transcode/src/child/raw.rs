@@ -37,6 +37,16 @@ pub(super) fn initial_padding(context: &codec::Context) -> u32 {
     u32::try_from(unsafe { (*context.as_ptr()).initial_padding }).unwrap_or(0)
 }
 
+/// Width and height that a stream announces; 0 if it doesn't.
+pub(super) fn picture_size(parameters: &codec::Parameters) -> (u32, u32) {
+    // SAFETY: the parameters are valid; plain fields are read.
+    let (width, height) = unsafe {
+        let parameters = &*parameters.as_ptr();
+        (parameters.width, parameters.height)
+    };
+    (u32::try_from(width).unwrap_or(0), u32::try_from(height).unwrap_or(0))
+}
+
 /// The shape of a stream's pixels; 1 if unknown.
 pub(super) fn sample_aspect(input: &mut format::context::Input, index: usize) -> Rational {
     let Some(stream) = input.stream(index).map(|stream| {

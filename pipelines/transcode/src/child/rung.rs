@@ -19,10 +19,12 @@ use crate::{
     timeline::{FrameRate, KEY_FRAME_SECONDS},
 };
 
-/// A picture for every rung: upright, 8-bit 4:2:0, limited range, in its slot.
-pub(super) struct Picture {
-    pub(super) frame: frame::Video,
-    pub(super) slot: u64,
+/// What a rung's thread receives.
+pub(super) enum Feed {
+    /// An upright picture, 8-bit 4:2:0, limited range, for this slot.
+    Picture(frame::Video, u64),
+    /// There are no more.
+    End,
 }
 
 /// What distinguishes this rung's thread.
@@ -33,37 +35,32 @@ pub(super) struct RungJob {
     pub(super) threads: u32,
 }
 
-/// Encodes until the channel closes.
-pub(super) fn run(job: &RungJob, pictures: &Receiver<Picture>, sender: Sender) -> Result<(), Failure> {
-    let Ok(mut picture) = pictures.recv() else { return Ok(()) };
-    let mut encoder = open_encoder(job, &picture.frame)?;
-    let (timescale, frame_ticks) = job.rate.ticks();
-    let track = VideoTrack {
-        width: u16::try_from(job.rung.width).map_err(|_| raw::invalid())?,
-        height: u16::try_from(job.rung.height).map_err(|_| raw::invalid())?,
-        timescale,
-        headers: raw::extradata(&encoder),
-        colour: colour_points(&picture.frame),
-    };
-    let writer =
-        TrackWriter::begin(sender, Track::Video(job.place), &cmaf::video_init(&track)?, frame_ticks)?;
-    let mut output = Output { rate: job.rate, frame_ticks, segment_start: 0, writer };
+/// Encodes until the end is announced. A channel that closes without an end leaves the track
+/// unfinished.
+pub(super) fn run(job: RungJob, feed: &Receiver<Feed>, sender: Sender) -> Result<(), Failure> {
     let mut scaler = Scaler { width: job.rung.width, height: job.rung.height, context: None };
-    loop {
-        let mut scaled = scaler.scale(&picture.frame)?;
-        scaled.set_pts(i64::try_from(picture.slot).ok());
-        // The decoder's picture type would bind the encoder too.
-        scaled.set_kind(if job.rate.is_key(picture.slot) { picture::Type::I } else { picture::Type::None });
-        encoder.send_frame(&scaled)?;
-        output.drain(&mut encoder)?;
-        match pictures.recv() {
-            Ok(next) => picture = next,
-            Err(_) => break,
+    let mut encoding: Option<Encoding> = None;
+    let rate = job.rate;
+    let mut job = Some((job, sender));
+    while let Ok(fed) = feed.recv() {
+        match fed {
+            Feed::Picture(picture, slot) => {
+                let mut scaled = scaler.scale(&picture)?;
+                scaled.set_pts(i64::try_from(slot).ok());
+                // The decoder's picture type would bind the encoder too.
+                scaled.set_kind(if rate.is_key(slot) { picture::Type::I } else { picture::Type::None });
+                if let Some((job, sender)) = job.take() {
+                    encoding = Some(Encoding::open(job, sender, &picture)?);
+                }
+                if let Some(encoding) = &mut encoding {
+                    encoding.encoder.send_frame(&scaled)?;
+                    encoding.drain()?;
+                }
+            }
+            Feed::End => return encoding.map_or(Ok(()), Encoding::finish),
         }
     }
-    encoder.send_eof()?;
-    output.drain(&mut encoder)?;
-    output.finish()
+    Ok(())
 }
 
 fn open_encoder(job: &RungJob, first: &frame::Video) -> Result<encoder::video::Encoder, Failure> {
@@ -77,7 +74,8 @@ fn open_encoder(job: &RungJob, first: &frame::Video) -> Result<encoder::video::E
         ..threading::Config::default()
     });
     let mut video = context.encoder().video()?;
-    let (num, den) = (i32::try_from(rate.num).map_err(|_| raw::invalid())?, i32::try_from(rate.den).map_err(|_| raw::invalid())?);
+    let (num, den) =
+        (i32::try_from(rate.num).map_err(|_| raw::invalid())?, i32::try_from(rate.den).map_err(|_| raw::invalid())?);
     video.set_width(rung.width);
     video.set_height(rung.height);
     video.set_format(format::Pixel::YUV420P);
@@ -155,18 +153,51 @@ impl Scaler {
     }
 }
 
-struct Output {
-    rate: FrameRate,
-    frame_ticks: u32,
+/// An encoder and what becomes of its packets.
+struct Encoding {
+    job: RungJob,
+    sender: Sender,
+    colour: Option<(u16, u16, u16)>,
+    encoder: encoder::video::Encoder,
     segment_start: u64,
+    track: Option<Begun>,
+}
+
+/// A track whose first packet has come.
+struct Begun {
+    /// Frames by which composition runs ahead of presentation.
+    delay: i64,
+    frame_ticks: u32,
     writer: TrackWriter,
 }
 
-impl Output {
-    fn drain(&mut self, encoder: &mut encoder::video::Encoder) -> Result<(), Failure> {
+impl Encoding {
+    fn open(job: RungJob, sender: Sender, first: &frame::Video) -> Result<Self, Failure> {
+        let encoder = open_encoder(&job, first)?;
+        Ok(Self { job, sender, colour: colour_points(first), encoder, segment_start: 0, track: None })
+    }
+
+    /// The first packet's decode time tells how far pictures are reordered.
+    fn begin(&self, first: &Packet) -> Result<Begun, Failure> {
+        let delay = first.dts().map_or(0, |dts| dts.saturating_neg().max(0));
+        let (timescale, frame_ticks) = self.job.rate.ticks();
+        let narrow = |pixels: u32| u16::try_from(pixels).map_err(|_| raw::invalid());
+        let init = cmaf::video_init(&VideoTrack {
+            width: narrow(self.job.rung.width)?,
+            height: narrow(self.job.rung.height)?,
+            timescale,
+            delay: u32::try_from(delay * i64::from(frame_ticks)).map_err(|_| raw::invalid())?,
+            headers: raw::extradata(&self.encoder),
+            colour: self.colour,
+        })?;
+        let writer = TrackWriter::begin(self.sender.clone(), Track::Video(self.job.place), &init, frame_ticks)?;
+        Ok(Begun { delay, frame_ticks, writer })
+    }
+
+    fn drain(&mut self) -> Result<(), Failure> {
         let mut packet = Packet::empty();
         loop {
-            match encoder.receive_packet(&mut packet) {
+            match self.encoder.receive_packet(&mut packet) {
                 Ok(()) => self.take(&packet)?,
                 Err(ffmpeg_next::Error::Eof | ffmpeg_next::Error::Other { errno: EAGAIN }) => return Ok(()),
                 Err(error) => return Err(error.into()),
@@ -175,26 +206,31 @@ impl Output {
     }
 
     fn take(&mut self, packet: &Packet) -> Result<(), Failure> {
-        let shown = packet.pts().and_then(|pts| u64::try_from(pts).ok()).ok_or_else(raw::invalid)?;
-        if packet.is_key() && shown > 0 && self.rate.is_segment_start(shown) {
-            self.cut(shown)?;
+        let mut track = match self.track.take() {
+            Some(track) => track,
+            None => self.begin(packet)?,
+        };
+        let pts = packet.pts().ok_or_else(raw::invalid)?;
+        let shown = u64::try_from(pts).map_err(|_| raw::invalid())?;
+        if packet.is_key() && shown > 0 && self.job.rate.is_segment_start(shown) {
+            track.writer.cut(self.job.rate.micros(shown) - self.job.rate.micros(self.segment_start))?;
+            self.segment_start = shown;
         }
-        let offset = i64::try_from(shown).unwrap_or(i64::MAX) - i64::try_from(self.writer.next_sample()).unwrap_or(0);
-        let composition_offset =
-            i32::try_from(offset * i64::from(self.frame_ticks)).map_err(|_| Failure::internal("pictures out of order"))?;
+        let decoded = i64::try_from(track.writer.next_sample()).map_err(|_| raw::invalid())?;
+        let composition_offset = u32::try_from((pts + track.delay - decoded) * i64::from(track.frame_ticks))
+            .map_err(|_| Failure::internal("pictures out of order"))?;
         let data = cmaf::length_prefixed(packet.data().unwrap_or_default())?;
-        self.writer.push(Sample { data, composition_offset, sync: packet.is_key() });
+        track.writer.push(Sample { data, composition_offset, sync: packet.is_key() });
+        self.track = Some(track);
         Ok(())
     }
 
-    fn cut(&mut self, end: u64) -> Result<(), Failure> {
-        let duration_us = self.rate.micros(end) - self.rate.micros(self.segment_start);
-        self.segment_start = end;
-        self.writer.cut(duration_us)
-    }
-
     fn finish(mut self) -> Result<(), Failure> {
-        self.cut(self.writer.next_sample())?;
-        self.writer.finish()
+        self.encoder.send_eof()?;
+        self.drain()?;
+        let Some(mut track) = self.track.take() else { return Err(Failure::internal("nothing was encoded")) };
+        let rate = self.job.rate;
+        track.writer.cut(rate.micros(track.writer.next_sample()) - rate.micros(self.segment_start))?;
+        track.writer.finish()
     }
 }

@@ -148,11 +148,8 @@ pub(super) fn open(source: Source, limits: &Limits) -> Result<Opened, Failure> {
         let base = input.stream(index)?.time_base();
         (ticks != ffmpeg_next::ffi::AV_NOPTS_VALUE).then(|| to_micros(ticks, base))
     };
-    let start_us = chosen
-        .iter()
-        .filter_map(|index| micros(*index, input.stream(*index)?.start_time()))
-        .min()
-        .unwrap_or(0);
+    let start_us =
+        chosen.iter().filter_map(|index| micros(*index, input.stream(*index)?.start_time())).min().unwrap_or(0);
     let stated = chosen.iter().filter_map(|index| micros(*index, input.stream(*index)?.duration()));
     let container = Some(input.duration()).filter(|duration| *duration > 0);
     let stated_us = stated.filter(|duration| *duration > 0).max();
@@ -197,9 +194,8 @@ fn open_video(
     let is_cover = |index: usize| {
         input.stream(index).is_some_and(|stream| stream.disposition().contains(Disposition::ATTACHED_PIC))
     };
-    let of_video = |index: &usize| {
-        input.stream(*index).is_some_and(|stream| stream.parameters().medium() == media::Type::Video)
-    };
+    let of_video =
+        |index: &usize| input.stream(*index).is_some_and(|stream| stream.parameters().medium() == media::Type::Video);
     let best = input.streams().best(media::Type::Video).map(|stream| stream.index()).filter(|index| !is_cover(*index));
     let all = 0..input.nb_streams() as usize;
     let index = best
@@ -216,6 +212,10 @@ fn open_video(
         Err(_) if still => return Ok(None),
         Err(failure) => return Err(failure),
     };
+    let (width, height) = raw::picture_size(&parameters);
+    if u64::from(width) * u64::from(height) > limits.max_pixels {
+        return Err(Failure::source(format!("pictures of {width}×{height} are larger than we accept")));
+    }
     let mut context = codec::Context::from_parameters(parameters.clone())?.decoder();
     context.set_packet_time_base(stream.time_base());
     context.set_threading(codec::threading::Config {
@@ -231,9 +231,6 @@ fn open_video(
     let (width, height) = (decoder.width(), decoder.height());
     if width == 0 || height == 0 {
         return if still { Ok(None) } else { Err(Failure::source("the pictures have no size")) };
-    }
-    if u64::from(width) * u64::from(height) > limits.max_pixels {
-        return Err(Failure::source(format!("pictures of {width}×{height} are larger than we accept")));
     }
     let orientation = stream
         .side_data()
@@ -261,10 +258,7 @@ fn displayed(width: u32, height: u32, aspect: Rational, orientation: Orientation
     if orientation.swaps() { (height, stretched) } else { (stretched, height) }
 }
 
-fn open_audio(
-    input: &format::context::Input,
-    limits: &Limits,
-) -> Result<Option<(AudioStream, AudioProbe)>, Failure> {
+fn open_audio(input: &format::context::Input, limits: &Limits) -> Result<Option<(AudioStream, AudioProbe)>, Failure> {
     let first = input.streams().find(|stream| stream.parameters().medium() == media::Type::Audio);
     let Some(stream) = first else { return Ok(None) };
     let parameters = stream.parameters();

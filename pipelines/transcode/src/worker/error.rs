@@ -1,11 +1,7 @@
 //! How a transcode can fail, whose fault it is, whether another attempt can help, and what the owner of
 //! the video is told.
 
-use std::{
-    io,
-    os::unix::process::ExitStatusExt,
-    process::ExitStatus,
-};
+use std::{io, os::unix::process::ExitStatusExt, process::ExitStatus};
 
 use event_schemas::{Fault, Faulty};
 use nix::sys::signal::Signal;

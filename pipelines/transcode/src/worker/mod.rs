@@ -26,6 +26,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
+    cmaf,
     ladder::{Plan, Probe},
     limits::Limits,
     protocol::{self, FromChild, Header, MAX_RANGE, ProtocolError, Task, ToChild, Track, VERSION},
@@ -73,6 +74,8 @@ pub enum Output {
     Init {
         /// The track.
         track: Track,
+        /// Its codecs (RFC 6381), read from the init segment.
+        codecs: String,
         /// The init segment.
         bytes: Bytes,
     },
@@ -290,8 +293,14 @@ impl Session<'_> {
                 return Ok(Some(Finished { duration_ms }));
             }
             FromChild::Failed { kind, reason } => return Err(RunError::Failed { kind, reason }),
-            FromChild::Init { track } => Output::Init { track, bytes: body },
+            FromChild::Init { track } => {
+                let codecs = cmaf::codecs_of(&body).map_err(|_| ProtocolError::Unexpected("no init segment"))?;
+                Output::Init { track, codecs, bytes: body }
+            }
             FromChild::Segment { track, number, duration_us } => {
+                if !cmaf::is_segment(&body) {
+                    return Err(ProtocolError::Unexpected("no media segment").into());
+                }
                 Output::Segment { track, number, duration_us, bytes: body }
             }
             FromChild::TrackDone { track } => Output::TrackDone { track },

@@ -59,6 +59,12 @@ impl UploadReader {
         }
         Ok(Self { store, chunks, len })
     }
+
+    /// The length in bytes.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.len
+    }
 }
 
 #[async_trait]
@@ -75,7 +81,8 @@ impl SourceReader for UploadReader {
             let index = self.chunks.partition_point(|chunk| chunk.start + chunk.length <= at);
             let chunk = self.chunks.get(index).ok_or(ReadError::Gap(at))?;
             let until = end.min(chunk.start + chunk.length);
-            let bytes = self.store.get_range(&Path::from(chunk.key.as_str()), at - chunk.start..until - chunk.start).await?;
+            let bytes =
+                self.store.get_range(&Path::from(chunk.key.as_str()), at - chunk.start..until - chunk.start).await?;
             if bytes.len() as u64 != until - at {
                 return Err(ReadError::Gap(at));
             }

@@ -83,7 +83,7 @@ impl OutputSink for Keeper {
 
     async fn take(&mut self, output: Output) -> Result<(), SinkError> {
         match output {
-            Output::Init { track, bytes } => self.tracks.entry(track).or_default().init = bytes.to_vec(),
+            Output::Init { track, bytes, .. } => self.tracks.entry(track).or_default().init = bytes.to_vec(),
             Output::Segment { track, number, duration_us, bytes } => {
                 if self.refuse_segment == Some(number) {
                     return Err("refused by the test".into());

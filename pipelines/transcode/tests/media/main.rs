@@ -5,6 +5,7 @@ mod accidents;
 mod clips;
 mod collect;
 mod ffprobe;
+mod jobs;
 mod outputs;
 mod refusals;
 mod walls;
@@ -25,7 +26,8 @@ fn main() -> ExitCode {
         Some("crash") => std::process::abort(),
         Some("leave") => return ExitCode::from(3),
         Some("babble") => {
-            let mut socket = std::fs::File::from(std::os::fd::AsFd::as_fd(&std::io::stdin()).try_clone_to_owned().unwrap());
+            let mut socket =
+                std::fs::File::from(std::os::fd::AsFd::as_fd(&std::io::stdin()).try_clone_to_owned().unwrap());
             std::io::Write::write_all(&mut socket, &[0xff; 64]).unwrap();
             loop {
                 std::thread::park();
@@ -34,7 +36,9 @@ fn main() -> ExitCode {
         _ => {}
     }
     let arguments = Arguments::from_args();
-    let trials = [outputs::trials(), refusals::trials(), accidents::trials(), walls::trials()].into_iter().flatten();
+    let trials = [outputs::trials(), refusals::trials(), accidents::trials(), walls::trials(), jobs::trials()]
+        .into_iter()
+        .flatten();
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
