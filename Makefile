@@ -1,5 +1,5 @@
 # `make` or `make help` lists what there is. Downloads and build output go to ~/.cache/millrace
-# (MILLRACE_CACHE, CARGO_TARGET_DIR), apart from the web app's web/node_modules and web/dist.
+# (MILLRACE_CACHE_DIR, CARGO_TARGET_DIR), apart from the web app's web/node_modules and web/dist.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -24,7 +24,7 @@ build: web ## build the release binary
 
 run: build ## start the server with demo content; ARGS="…" goes to it
 	@. scripts/env; clips="$$(scripts/demo-clips)"; \
-	    exec env -u MILLRACE_CACHE "$$CARGO_TARGET_DIR/release/millrace" serve --demo "$$clips" $(ARGS)
+	    exec "$$CARGO_TARGET_DIR/release/millrace" serve --demo "$$clips" $(ARGS)
 
 test: ## install what the tests need and is missing, and run all of them
 	@scripts/setup test

@@ -33,7 +33,7 @@ def main():
     parser.add_argument("--save", type=pathlib.Path, help="where to write the notebook with its outputs")
     arguments = parser.parse_args()
 
-    os.environ["MILLRACE_LAKE"] = str(arguments.lake.resolve())
+    os.environ["MILLRACE_LAKE_DIR"] = str(arguments.lake.resolve())
     os.environ.pop("MILLRACE_URL", None)
     if arguments.url:
         os.environ["MILLRACE_URL"] = arguments.url

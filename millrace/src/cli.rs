@@ -186,7 +186,13 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Runs as a sandboxed child if this process was started as one.
 pub fn child() -> Option<ExitCode> {
     let mut args = std::env::args_os().skip(1);
-    (args.next()? == transcode_stage::CHILD_COMMAND).then(transcode_stage::child_main)
+    if args.next()? != "transcode-child" {
+        return None;
+    }
+    Some(transcode_stage::child_main().unwrap_or_else(|error| {
+        eprintln!("{}", access::problem::chain(&error));
+        ExitCode::FAILURE
+    }))
 }
 
 /// Reads the command line and does what it says.
@@ -275,15 +281,13 @@ async fn dispatch(command: Command, config: Config) -> Result<ExitCode, Failure>
             if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} viewers {eta}") {
                 bar.set_style(style);
             }
-            let outcome =
-                simulate::simulate(&client(&server, &config, None)?, &plan, &|done| bar.inc(done)).await?;
+            let outcome = simulate::simulate(&client(&server, &config, None)?, &plan, &|done| bar.inc(done)).await?;
             bar.finish_and_clear();
             out(&format!("{}\n", serde_json::to_string(&outcome)?))?;
         }
         Command::Demo { server, clips, viewers, seed } => {
             let plan = demo::DemoPlan { clips, data_dir: config.data_dir.clone(), viewers, seed };
-            let done =
-                demo::demo(&client(&server, &config, None)?, &plan, &|what| eprintln!("demo: {what}")).await?;
+            let done = demo::demo(&client(&server, &config, None)?, &plan, &|what| eprintln!("demo: {what}")).await?;
             out(&format!("{}\nlogin    {}\npassword {}\n", done.summary, done.login, done.password))?;
         }
         Command::DeadLetters { server, action } => {
@@ -315,7 +319,7 @@ async fn dispatch(command: Command, config: Config) -> Result<ExitCode, Failure>
             }
         }
         Command::Doctor => {
-            let findings = doctor::examine(&config);
+            let findings = doctor::examine(&config).await;
             for finding in &findings {
                 out(&format!("{finding}\n"))?;
             }

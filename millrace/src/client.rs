@@ -153,7 +153,9 @@ impl ClientError {
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Refused { status, .. } => {
-                status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS || *status == StatusCode::REQUEST_TIMEOUT
+                status.is_server_error()
+                    || *status == StatusCode::TOO_MANY_REQUESTS
+                    || *status == StatusCode::REQUEST_TIMEOUT
             }
             Self::Unreachable { .. } | Self::Broken(_) => true,
             Self::NoToken(_) => false,

@@ -40,8 +40,7 @@ pub enum Role {
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Ingest, Self::Transcode, Self::Playback, Self::Lake, Self::Recommend, Self::Sql];
+    pub const ALL: [Self; 6] = [Self::Ingest, Self::Transcode, Self::Playback, Self::Lake, Self::Recommend, Self::Sql];
 }
 
 /// The whole configuration.
@@ -153,7 +152,7 @@ pub struct Telemetry {
 pub struct Topics {
     /// Partitions of `playback`; fixed once the topic exists.
     pub playback_partitions: u32,
-    /// Days that records are kept at least... unless size says otherwise.
+    /// Days after which records may be dropped, once every consumer has passed them.
     pub retain_days: i64,
     /// Bytes of one topic from which the oldest records may be dropped.
     pub retain_bytes: ByteSize,
@@ -201,7 +200,7 @@ impl Default for Config {
             transcode: Transcode {
                 workers: 1,
                 allow_unsafe: false,
-                lease_ms: Millis::from_secs(30),
+                lease_ms: Millis::from_secs(10),
                 stall_ms: Millis::from_secs(120),
                 max_hours: 12,
             },
@@ -256,9 +255,21 @@ pub struct Flags {
     pub set: Vec<String>,
 }
 
-/// Variables with the prefix that configure the clients among the commands, not the server.
-const CLIENT_VARIABLES: [&str; 9] =
-    ["config", "url", "login", "password", "token", "cache_dir", "clip", "lake_dir", "web_stamp"];
+/// Variables with the prefix that are no keys: they configure the clients among the commands, the
+/// program's own log, the scripts and the tests.
+const CLIENT_VARIABLES: [&str; 11] = [
+    "config",
+    "url",
+    "login",
+    "password",
+    "token",
+    "cache_dir",
+    "clip",
+    "lake_dir",
+    "web_stamp",
+    "log_format",
+    "require_all",
+];
 
 fn unreadable(error: figment::Error) -> ConfigError {
     let lines: Vec<String> = error
@@ -273,7 +284,10 @@ fn unreadable(error: figment::Error) -> ConfigError {
                 figment::error::Kind::UnknownField(field, allowed) => {
                     let section = if key.is_empty() { String::new() } else { format!("{key}.") };
                     let section = section.strip_suffix(&format!("{field}.")).unwrap_or(&section).to_owned();
-                    format!("configuration key `{section}{field}` does not exist{source}; allowed are {}", allowed.join(", "))
+                    format!(
+                        "configuration key `{section}{field}` does not exist{source}; allowed are {}",
+                        allowed.join(", ")
+                    )
                 }
                 kind => format!("configuration key `{key}`{source}: {kind}"),
             }
@@ -430,8 +444,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("millrace.toml");
         std::fs::write(&file, toml).unwrap();
-        let flags =
-            Flags { file: Some(file), set: set.iter().map(|s| (*s).to_owned()).collect(), ..Flags::default() };
+        let flags = Flags { file: Some(file), set: set.iter().map(|s| (*s).to_owned()).collect(), ..Flags::default() };
         Config::load(&flags).map_err(|error| error.to_string())
     }
 

@@ -93,6 +93,8 @@ step('signs up or signs in', async () => {
   await page.waitForURL('**/sign-in');
   if (!given) {
     await page.getByRole('link', { name: 'Sign up' }).click();
+    // The sign-in form has fields of the same names and stays until the next page is loaded.
+    await page.getByRole('heading', { name: 'Sign up' }).waitFor();
     await page.getByLabel('Login').fill(login);
     await page.getByLabel('Password', { exact: false }).first().fill(password);
     await page.getByLabel('Channel name').fill(`Walker ${mark}`);
@@ -223,14 +225,23 @@ step('shows its figures in the studio and edits it', async () => {
 
 step('fits a phone without scrolling sideways', async () => {
   await page.setViewportSize(PHONE);
-  for (const where of ['/', `/watch/${videoId}`, '/upload', '/studio', `/studio/${videoId}`, '/account', `/search?q=zq${mark}`]) {
+  const pages = [
+    ['/', page.getByRole('list', { name: 'Newest videos' }).getByRole('link').first()],
+    [`/watch/${videoId}`, page.getByRole('heading', { level: 1, name: title })],
+    ['/upload', page.getByRole('heading', { name: 'Drop videos here' })],
+    ['/studio', page.locator(`[data-video="${videoId}"]`)],
+    [`/studio/${videoId}`, page.getByRole('heading', { name: 'Count it yourself' })],
+    ['/account', page.getByRole('heading', { name: 'API tokens' })],
+    [`/search?q=zq${mark}`, page.getByRole('list', { name: 'Search results' }).getByRole('link').first()],
+  ];
+  for (const [where, content] of pages) {
     await page.goto(url(where));
-    await page.locator('main h1, main h2').first().waitFor();
-    const { content, screen } = await page.evaluate(() => ({
-      content: document.documentElement.scrollWidth,
+    await content.waitFor();
+    const { needed, screen } = await page.evaluate(() => ({
+      needed: document.documentElement.scrollWidth,
       screen: document.documentElement.clientWidth,
     }));
-    assert.ok(content <= screen, `${where}: ${content} px on a screen of ${screen} px`);
+    assert.ok(needed <= screen, `${where}: ${needed} px on a screen of ${screen} px`);
   }
   await page.setViewportSize(DESKTOP);
 });

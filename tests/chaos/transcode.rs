@@ -1,12 +1,10 @@
 //! The server, or only its transcoding child, is killed or stopped in the middle of a transcode.
 
 use nix::sys::signal::Signal;
-use reqwest::Method;
 use serde_json::Value;
 
 use crate::support::{
-    Creator, LONG, SHORT, Server, clips,
-    hls,
+    Creator, LONG, SHORT, Server, clips, hls,
     media::play,
     processes::{is_running, signal, transcoders},
     wait::holds,
@@ -31,6 +29,11 @@ async fn in_the_middle(server: &Server, ada: &Creator, video: &str, before: &[u3
     .await
 }
 
+/// How many jobs have ended so since the server started.
+async fn jobs(server: &Server, outcome: &str) -> f64 {
+    server.metric(&format!("millrace_transcode_jobs_total{{outcome=\"{outcome}\"}}")).await
+}
+
 /// The video is whole: every segment of every rendition is there once, and it plays to its end.
 async fn is_whole(server: &Server, video: &Value, duration_ms: i64) {
     let id = video["id"].as_str().unwrap();
@@ -51,6 +54,16 @@ async fn is_whole(server: &Server, video: &Value, duration_ms: i64) {
     assert_eq!(transcoders(server.pid()), [0; 0], "no child works on what is done");
 }
 
+/// So many jobs were finished, each once, and so many attempts given back before.
+async fn finished(server: &Server, ready: f64, retried: f64) {
+    wait_until("the jobs are accounted for", SHORT, async || {
+        let seen = (jobs(server, "ready").await, jobs(server, "retried").await);
+        holds(seen == (ready, retried), || format!("{seen:?}"))
+    })
+    .await;
+    assert_eq!((jobs(server, "failed").await, jobs(server, "lost").await), (0.0, 0.0));
+}
+
 #[tokio::test]
 async fn a_transcode_survives_the_kill_of_the_server() {
     let clip = clips::wide(SECONDS).await;
@@ -67,6 +80,7 @@ async fn a_transcode_survives_the_kill_of_the_server() {
     server.restart().await;
     let ready = ada.ready(&video).await;
     is_whole(&server, &ready, clip.duration_ms).await;
+    finished(&server, 1.0, 0.0).await;
 }
 
 #[tokio::test]
@@ -96,7 +110,7 @@ async fn a_server_survives_its_transcoding_child() {
     let ready = ada.ready(&video).await;
     is_whole(&server, &ready, clip.duration_ms).await;
 
+    finished(&server, 2.0, 2.0).await;
     assert_eq!(server.pid(), pid);
-    let health = stranger.send(stranger.request(Method::GET, "/readyz")).await;
-    health.expect(200);
+    stranger.get("/readyz").await.expect(200);
 }

@@ -1,13 +1,11 @@
 //! The server is killed again and again while it receives an upload.
 
-use std::{
-    cell::Cell,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
 use reqwest::{Body, Method};
+use tokio::sync::watch;
 
 use crate::support::{Creator, SHORT, Server, Upload, clips, media::play, tus, wait_until};
 
@@ -28,29 +26,30 @@ async fn an_upload_survives_kills() {
     let about = [("title", "Survivor"), ("visibility", "public"), ("filename", "large.avi")];
     let upload = Upload::create(&ada.api, length, &about).await;
 
-    let sent = Cell::new(0);
+    let (sent, mut watched) = watch::channel(0);
+    let sent = Arc::new(sent);
     let mut acknowledged = 0;
-    let mut lost = 0;
+    let mut again = 0;
     for kill_at in KILL_AT {
-        let sending = async {
-            send(&upload.reconnected(), &clip.bytes, &mut acknowledged, &sent).await;
-            panic!("the upload ended before the kill at {kill_at}");
-        };
-        let killing = wait_until("so many bytes are sent", SHORT, async || {
-            if sent.get() >= kill_at { Ok(()) } else { Err(format!("{} of {kill_at} sent", sent.get())) }
-        });
-        tokio::select! { biased; () = killing => {}, () = sending => {} }
+        let reconnected = upload.reconnected();
+        tokio::select! {
+            biased;
+            reached = watched.wait_for(|sent| *sent >= kill_at) => drop(reached.unwrap()),
+            () = send(&reconnected, &clip.bytes, &mut acknowledged, &sent) => {
+                panic!("the upload ended before the kill at {kill_at}")
+            }
+        }
         server.kill();
         server.restart().await;
-        let offset = upload.reconnected().offset().await;
+        let (offset, sent) = (upload.reconnected().offset().await, *sent.borrow());
         assert!(offset >= acknowledged, "{offset} is behind the acknowledged {acknowledged}");
-        assert!(offset <= sent.get(), "{offset} is ahead of the {} sent", sent.get());
-        lost += sent.get() - offset;
+        assert!(offset <= sent, "{offset} is ahead of the {sent} sent");
+        again += sent - offset;
         acknowledged = offset;
     }
     send(&upload.reconnected(), &clip.bytes, &mut acknowledged, &sent).await;
     server.kill();
-    println!("the upload went on after {} kills; {lost} bytes on their way were sent again", KILL_AT.len() + 1);
+    println!("the upload went on after {} kills; {again} bytes on their way were sent again", KILL_AT.len() + 1);
 
     // The objects on disk are the bytes that were sent: each chunk at its place, none missing.
     check_chunks(&server, &upload, &clip.bytes);
@@ -65,33 +64,24 @@ async fn an_upload_survives_kills() {
 
 /// Sends the rest of the file, piece by piece. `acknowledged` follows the answers and `sent` what
 /// was handed to the connection.
-async fn send(upload: &Upload, file: &Bytes, acknowledged: &mut u64, sent: &Cell<u64>) {
+async fn send(upload: &Upload, file: &Bytes, acknowledged: &mut u64, sent: &Arc<watch::Sender<u64>>) {
     let length = file.len();
     while (*acknowledged as usize) < length {
         let at = *acknowledged as usize;
         let end = length.min((at / PIECE + 1) * PIECE);
-        sent.set(at as u64);
-        let (watch, mut watched) = tokio::sync::mpsc::unbounded_channel();
+        sent.send_replace(at as u64);
+        let counter = Arc::clone(sent);
         let pieces = futures::stream::iter(tus::pieces(file.slice(at..end), 64 << 10)).then(move |piece| {
-            // A sender that fails is watched no more: its request has ended.
-            let _ = watch.send(piece.len() as u64);
+            counter.send_modify(|sent| *sent += piece.len() as u64);
             async move {
                 tokio::task::yield_now().await;
                 Ok::<_, std::io::Error>(piece)
             }
         });
         let request = upload.patching(at as u64, Body::wrap_stream(pieces)).header("content-length", end - at);
-        let answering = upload.api.send(request);
-        tokio::pin!(answering);
-        let reply = loop {
-            tokio::select! {
-                reply = &mut answering => break reply,
-                Some(more) = watched.recv() => sent.set(sent.get() + more),
-            }
-        };
-        let offset = tus::offset(&reply.expect(204));
-        assert_eq!(offset, end as u64);
-        *acknowledged = offset;
+        let reply = upload.api.send(request).await.expect(204);
+        assert_eq!(tus::offset(&reply), end as u64);
+        *acknowledged = end as u64;
     }
 }
 

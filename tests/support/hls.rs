@@ -81,7 +81,8 @@ pub async fn multivariant(api: &Api, address: &str) -> Vec<Variant> {
 pub async fn media(api: &Api, address: &str) -> Playlist {
     let text = check(&api.get(address).await.expect(200));
     assert!(text.ends_with("#EXT-X-ENDLIST\n"), "{text}");
-    let tag = |name: &str| text.lines().filter_map(|line| line.strip_prefix(name).map(str::to_owned)).collect::<Vec<_>>();
+    let tag =
+        |name: &str| text.lines().filter_map(|line| line.strip_prefix(name).map(str::to_owned)).collect::<Vec<_>>();
     let init = attribute(tag("#EXT-X-MAP:").first().expect("an init segment"), "URI").expect("a URI");
     let lengths: Vec<String> = tag("#EXTINF:").iter().map(|length| length.trim_end_matches(',').to_owned()).collect();
     let segments: Vec<String> =

@@ -3,7 +3,7 @@
 //!
 //! Nothing here knows the program's insides, save where its data directory keeps what.
 
-#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test program uses a part of it")]
 
 pub mod api;
 pub mod clips;

@@ -71,7 +71,7 @@ impl Creator {
     }
 
     async fn settled(&self, video: &str, wanted: &str) -> Value {
-        let seen = wait_until(&format!("video {video} is {wanted}"), LONG, async || {
+        let seen = wait_until(format!("video {video} is {wanted}"), LONG, async || {
             let video = self.api.video(video).await;
             if matches!(video["playback_state"].as_str(), Some("ready" | "failed")) {
                 return Ok(video);

@@ -153,6 +153,13 @@ impl Server {
         Api::new(&self.url, Credentials::None)
     }
 
+    /// The value of a metric with these labels since the server started; 0 before it first moves.
+    pub async fn metric(&self, name_and_labels: &str) -> f64 {
+        let text = self.stranger().get("/metrics").await.expect(200).text();
+        let value = text.lines().find_map(|line| line.strip_prefix(name_and_labels)?.trim().parse().ok());
+        value.unwrap_or(0.0)
+    }
+
     /// `kill -9`, in the middle of whatever the server does.
     pub fn kill(&mut self) {
         let mut child = self.child.take().expect("the server runs");

@@ -78,16 +78,24 @@ impl Upload {
 
     /// Sends `sent` of the bytes announced and then breaks the connection.
     pub async fn patch_cut(&self, at: u64, sent: Bytes, announced: u64) {
-        let cut = futures::stream::iter(pieces(sent, 16 << 10).into_iter().map(Ok).chain([Err(std::io::Error::other(
-            "the test breaks the connection here",
-        ))]));
+        let cut = futures::stream::iter(
+            pieces(sent, 16 << 10)
+                .into_iter()
+                .map(Ok)
+                .chain([Err(std::io::Error::other("the test breaks the connection here"))]),
+        );
         let request = self.patching(at, Body::wrap_stream(cut)).header("content-length", announced);
         assert!(self.api.try_send(request).await.is_err(), "a broken connection is not answered");
     }
 
     /// Sends some bytes and then holds the connection open, until the returned handle is dropped
     /// or the server ends it.
-    pub fn patch_held(&self, at: u64, sent: Bytes, announced: u64) -> tokio::task::JoinHandle<Result<Reply, reqwest::Error>> {
+    pub fn patch_held(
+        &self,
+        at: u64,
+        sent: Bytes,
+        announced: u64,
+    ) -> tokio::task::JoinHandle<Result<Reply, reqwest::Error>> {
         let held = futures::stream::iter([Ok::<_, std::io::Error>(sent)]).chain(futures::stream::pending());
         let request = self.patching(at, Body::wrap_stream(held)).header("content-length", announced);
         let api = self.api.clone();

@@ -1,7 +1,7 @@
 //! Waiting for what a test can observe. There is no fixed sleep anywhere: a condition is looked
 //! at again and again until it holds, and a test that waits in vain says for what.
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
 use tokio::time::Instant;
 
@@ -13,7 +13,11 @@ pub const LONG: Duration = Duration::from_secs(120);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Looks until `look` returns what it waits for; `Err` says what is there instead.
-pub async fn wait_until<T>(what: &str, patience: Duration, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
+pub async fn wait_until<T>(
+    what: impl Display,
+    patience: Duration,
+    mut look: impl AsyncFnMut() -> Result<T, String>,
+) -> T {
     let deadline = Instant::now() + patience;
     loop {
         match look().await {

@@ -5,11 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use crate::support::{
-    Creator, LONG, Playback, SHORT, Server, Viewer, clips,
-    command::succeed,
-    sse::Events,
-    viewers::now_us,
-    wait::holds,
+    Creator, LONG, Playback, SHORT, Server, Viewer, clips, command::succeed, sse::Events, viewers::now_us, wait::holds,
     wait_until,
 };
 
@@ -55,7 +51,8 @@ async fn telemetry_to_view() {
     let acknowledged_at = now_us();
     counters(&server, &video, [1, 1, 0, 10_000]).await;
     println!("a view shows in the API {} ms after its heartbeat's 202", (now_us() - acknowledged_at) / 1000);
-    page.until("the page is told of the view", SHORT, |event| event.name == "counters" && event.data["views"] == 1).await;
+    page.until("the page is told of the view", SHORT, |event| event.name == "counters" && event.data["views"] == 1)
+        .await;
 
     // 4. More than ten seconds by intent make it an engaged view.
     let end = playback.watched("end", 10_000, 12_000);
@@ -114,7 +111,8 @@ async fn telemetry_to_view() {
     server.stranger().get(&format!("/api/v1/videos/{video}/stats")).await.expect_problem(401, "sign-in-required", "");
 
     // 12. Recent views make it trend.
-    let other_videos = [ada.publish(&clips::tiny(40).await, "Clouds").await, ada.publish(&clips::tiny(70).await, "Rain").await];
+    let other_videos =
+        [ada.publish(&clips::tiny(40).await, "Clouds").await, ada.publish(&clips::tiny(70).await, "Rain").await];
     wait_until("the watched video leads the trend", SHORT, async || {
         let trending = server.stranger().ids("/api/v1/trending").await;
         holds(trending.first() == Some(&video) && trending.len() == 3, || format!("{trending:?}"))
@@ -129,7 +127,10 @@ async fn telemetry_to_view() {
     let total = server.sql_number("select count(*) from playback_events").await;
     assert_eq!(total, all.0.len() as i64 + outcome["events"].as_i64().unwrap(), "{outcome}");
     let recounted = recounted(&server).await;
-    assert!(other_videos.iter().all(|video| recounted.get(video).is_some_and(|counters| counters[1] > 0)), "{recounted:?}");
+    assert!(
+        other_videos.iter().all(|video| recounted.get(video).is_some_and(|counters| counters[1] > 0)),
+        "{recounted:?}"
+    );
     let watched: i64 = recounted.values().map(|counters| counters[3]).sum();
     assert_eq!(watched, 72_000 + outcome["watched_ms"].as_i64().unwrap(), "{outcome}");
     for (video, figures) in &recounted {
@@ -152,7 +153,7 @@ fn figures(counters: &Value) -> [i64; 4] {
 /// Waits until the API shows these starts, views, engaged views and milliseconds watched.
 async fn counters(server: &Server, video: &str, expected: [i64; 4]) {
     let api = server.stranger();
-    wait_until(&format!("video {video} counts {expected:?}"), SHORT, async || {
+    wait_until(format!("video {video} counts {expected:?}"), SHORT, async || {
         let seen = figures(&api.video(video).await["counters"]);
         holds(seen == expected, || format!("{seen:?}"))
     })

@@ -276,7 +276,7 @@ async fn check_renditions(server: &Server, stranger: &Api, video: &str, clip: &C
 }
 
 async fn found_by(api: &Api, words: &str, expected: &[&String]) {
-    wait_until(&format!("a search for `{words}` finds {expected:?}"), SHORT, async || {
+    wait_until(format!("a search for `{words}` finds {expected:?}"), SHORT, async || {
         let request = api.request(Method::GET, "/api/v1/search").query(&[("q", words)]);
         let results = api.send(request).await.expect(200).json();
         let found: Vec<&str> =
@@ -295,14 +295,7 @@ async fn related_to(api: &Api, video: &str, expected: &[&String]) {
 }
 
 /// To this person a private video does not exist, wherever one looks for it.
-async fn is_hidden(
-    other: &Api,
-    video: &str,
-    sibling: &str,
-    poster: &str,
-    media: &[String],
-    watching: &Playback,
-) {
+async fn is_hidden(other: &Api, video: &str, sibling: &str, poster: &str, media: &[String], watching: &Playback) {
     let about = format!("/api/v1/videos/{video}");
     for path in [&about, &format!("{about}/related"), &format!("{about}/events"), poster] {
         other.get(path).await.expect_not_found();
@@ -353,7 +346,8 @@ async fn private_media(owner: &Creator, stranger: &Api, video: &str, open: &[Str
         }
     }
     let before: BTreeSet<String> = open.iter().filter(|address| !address.ends_with(".m3u8")).cloned().collect();
-    let before: BTreeSet<String> = before.iter().map(|address| address.rsplit('/').next().unwrap().to_owned()).collect();
+    let before: BTreeSet<String> =
+        before.iter().map(|address| address.rsplit('/').next().unwrap().to_owned()).collect();
     assert_eq!(names, before, "the files are the same as before");
 
     let poster = owner.api.video(video).await["poster_url"].as_str().unwrap().to_owned();

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use event_schemas::{ByteSize, Millis};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 pub use writers::Writers;
 
@@ -53,13 +54,16 @@ pub struct Uploads {
     pub writers: Writers,
     /// Bounds the memory of all receiving requests together.
     pub at_once: Semaphore,
+    /// Cancelled when the process is to end: what has been received is stored, and its sender told
+    /// to resume.
+    pub closing: CancellationToken,
 }
 
 impl Uploads {
-    /// No uploads under way.
+    /// No uploads under way; `closing` ends those to come.
     #[must_use]
-    pub fn new(options: UploadOptions) -> Self {
+    pub fn new(options: UploadOptions, closing: CancellationToken) -> Self {
         let at_once = Semaphore::new(options.at_once.max(1));
-        Self { options, writers: Writers::default(), at_once }
+        Self { options, writers: Writers::default(), at_once, closing }
     }
 }

@@ -9,6 +9,7 @@ use catalog::{Catalog, CatalogError, Chunk, Upload};
 use event_schemas::{Clock, Fault, UploadId, records::UploadState};
 use futures::StreamExt as _;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload, path::Path};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{UploadOptions, writers::Writer};
@@ -18,7 +19,8 @@ use super::{UploadOptions, writers::Writer};
 pub enum Received {
     /// Every byte sent is durable.
     All(Upload),
-    /// The sender went away, fell silent or was taken over; what it sent is durable.
+    /// The sender went away, fell silent or was taken over, or the process is to end; what was
+    /// received is durable.
     Part(Upload),
 }
 
@@ -61,6 +63,8 @@ pub struct Receiver<'a> {
     pub clock: &'a Arc<dyn Clock>,
     /// Settings.
     pub options: &'a UploadOptions,
+    /// Cancelled when the process is to end.
+    pub closing: &'a CancellationToken,
 }
 
 impl Receiver<'_> {
@@ -82,6 +86,7 @@ impl Receiver<'_> {
         loop {
             let next = tokio::select! {
                 () = writer.stop.cancelled() => None,
+                () = self.closing.cancelled() => None,
                 next = tokio::time::timeout(self.options.idle_timeout, body.next()) => match next {
                     Ok(Some(Ok(bytes))) => Some(bytes),
                     Ok(None) => break,

@@ -227,6 +227,7 @@ async fn append(
         objects: &ingest.objects,
         clock: &ingest.access.clock,
         options: &ingest.uploads.options,
+        closing: &ingest.uploads.closing,
     };
     match receiver.receive(upload, body.into_data_stream(), &writer).await? {
         Received::All(upload) => {
@@ -235,6 +236,10 @@ async fn append(
             set_expiry(&mut response, &upload);
             Ok(response)
         }
+        Received::Part(upload) if ingest.uploads.closing.is_cancelled() => Err(Problem::unavailable(format!(
+            "the server is shutting down; {} bytes are durable, resume from there in a moment",
+            upload.offset
+        ))),
         Received::Part(upload) => Err(Problem::new(
             StatusCode::REQUEST_TIMEOUT,
             "cut-short",

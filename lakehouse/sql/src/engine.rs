@@ -52,11 +52,7 @@ impl SqlEngine {
     /// # Errors
     /// The temporary folder can't be used.
     pub fn open(lake: Lake, options: SqlOptions) -> Result<Self, SqlError> {
-        let pool = FairSpillPool::new(usize::try_from(options.memory.0).unwrap_or(usize::MAX));
-        let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, NAMED_CONSUMERS)))
-            .build_arc()
-            .map_err(|error| SqlError::Failed(Box::new(error)))?;
+        let runtime = runtime(options)?;
         // Takes the place of the local file system's root: a query reaches the lake's store only.
         runtime.register_object_store(lake.address(), Arc::clone(lake.store()));
         Ok(Self { lake, options, runtime, tables: Mutex::default() })
@@ -97,4 +93,13 @@ impl SqlEngine {
     pub async fn query(&self, sql: &str) -> Result<QueryResult, SqlError> {
         self.snapshot().await?.query(sql).await
     }
+}
+
+/// What queries run in: memory up to the limit, then the temporary folder.
+pub(crate) fn runtime(options: SqlOptions) -> Result<Arc<RuntimeEnv>, SqlError> {
+    let pool = FairSpillPool::new(usize::try_from(options.memory.0).unwrap_or(usize::MAX));
+    RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, NAMED_CONSUMERS)))
+        .build_arc()
+        .map_err(|error| SqlError::Failed(Box::new(error)))
 }

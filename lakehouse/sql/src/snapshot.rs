@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use arrow::array::RecordBatch;
 use datafusion::{
     common::{ParamValues, ScalarValue, TableReference},
-    datasource::{TableProvider, ViewTable},
+    datasource::{MemTable, TableProvider, ViewTable},
     execution::{SendableRecordBatchStream, context::SQLOptions, runtime_env::RuntimeEnv},
     logical_expr::LogicalPlan,
     prelude::{SessionConfig, SessionContext, col, lit},
@@ -19,7 +20,7 @@ use crate::{QueryResult, SqlError, SqlOptions, VIEWS};
 /// One version of every table. Cheap to clone.
 #[derive(Clone)]
 pub struct Snapshot {
-    tables: Vec<(&'static TableDef, DeltaTable)>,
+    tables: Vec<(&'static TableDef, Option<DeltaTable>)>,
     providers: Vec<Arc<dyn TableProvider>>,
     runtime: Arc<RuntimeEnv>,
     options: SqlOptions,
@@ -28,7 +29,7 @@ pub struct Snapshot {
 
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let versions: Vec<_> = self.tables.iter().map(|(def, table)| (def.name, table.version())).collect();
+        let versions: Vec<_> = self.tables.iter().map(|(def, table)| (def.name, table.as_ref().and_then(DeltaTable::version))).collect();
         f.debug_struct("Snapshot").field("versions", &versions).finish_non_exhaustive()
     }
 }
@@ -48,7 +49,26 @@ impl Snapshot {
         for ((def, _), provider) in tables.iter().zip(&providers) {
             context.register_table(def.name, Arc::clone(provider)).map_err(failed)?;
         }
+        let tables = tables.into_iter().map(|(def, table)| (def, Some(table))).collect();
         let snapshot = Self { tables, providers, runtime, options, context };
+        snapshot.register_views().await?;
+        Ok(snapshot)
+    }
+
+    /// The project's views over playback events in memory instead of the lake's, all of the schema
+    /// of `playback_events`: for recounting rows at hand.
+    ///
+    /// # Errors
+    /// The rows do not fit together.
+    pub async fn in_memory(events: Vec<RecordBatch>, options: SqlOptions) -> Result<Self, SqlError> {
+        let failed = |error| SqlError::Failed(Box::new(error));
+        let runtime = crate::engine::runtime(options)?;
+        let context = context(&runtime, options);
+        let def = schema::playback_events();
+        let table: Arc<dyn TableProvider> =
+            Arc::new(MemTable::try_new(def.arrow_schema(), vec![events]).map_err(failed)?);
+        context.register_table(def.name, Arc::clone(&table)).map_err(failed)?;
+        let snapshot = Self { tables: vec![(def, None)], providers: vec![table], runtime, options, context };
         snapshot.register_views().await?;
         Ok(snapshot)
     }
@@ -98,7 +118,7 @@ impl Snapshot {
     /// The version of the table `name`; none if it was never made.
     #[must_use]
     pub fn version(&self, name: &str) -> Option<u64> {
-        self.tables.iter().find(|(def, _)| def.name == name).and_then(|(_, table)| table.version())
+        self.tables.iter().find(|(def, _)| def.name == name).and_then(|(_, table)| table.as_ref()?.version())
     }
 
     /// What the playback events of this snapshot have taken into account.
@@ -107,8 +127,8 @@ impl Snapshot {
     /// The lake can't be read.
     pub async fn offsets(&self, partitions: u32) -> Result<OffsetVector, SqlError> {
         match self.tables.iter().find(|(def, _)| def.name == schema::playback_events().name) {
-            Some((_, table)) => Ok(txn::offsets(table, Topic::Playback, partitions).await?),
-            None => Ok(OffsetVector::default()),
+            Some((_, Some(table))) => Ok(txn::offsets(table, Topic::Playback, partitions).await?),
+            _ => Ok(OffsetVector::default()),
         }
     }
 

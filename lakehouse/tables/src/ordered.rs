@@ -26,7 +26,7 @@ fn sorted(listed: BoxStream<'static, Result<ObjectMeta>>) -> BoxStream<'static, 
     stream::once(async move {
         let mut all: Vec<ObjectMeta> = listed.try_collect().await?;
         all.sort_unstable_by(|a, b| a.location.cmp(&b.location));
-        Ok(stream::iter(all.into_iter().map(Ok)))
+        Ok::<_, object_store::Error>(stream::iter(all.into_iter().map(Ok)))
     })
     .try_flatten()
     .boxed()

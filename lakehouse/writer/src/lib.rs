@@ -16,7 +16,7 @@ mod error;
 mod handle;
 mod partition;
 mod rebuild;
-mod rows;
+pub mod rows;
 mod run;
 mod table;
 

@@ -53,7 +53,9 @@ struct Clip {
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
     /// No clips.
-    #[error("can't read the clips' list `{path}`: make the clips with `scripts/demo-clips`, and name their folder with --clips")]
+    #[error(
+        "can't read the clips' list `{path}`: make the clips with `scripts/demo-clips`, and name their folder with --clips"
+    )]
     Clips {
         /// The list.
         path: String,
@@ -185,7 +187,11 @@ async fn wait_ready(client: &Client, video: &str) -> Result<(), DemoError> {
 ///
 /// # Errors
 /// See [`DemoError`].
-pub async fn demo(client: &Client, plan: &DemoPlan, say: &(dyn Fn(&str) + Send + Sync)) -> Result<DemoLogin, DemoError> {
+pub async fn demo(
+    client: &Client,
+    plan: &DemoPlan,
+    say: &(dyn Fn(&str) + Send + Sync),
+) -> Result<DemoLogin, DemoError> {
     let clips = read_clips(&plan.clips)?;
     let (password, cookie, existed) = creator(client, &plan.data_dir).await?;
     let login = |summary: String| DemoLogin { login: LOGIN.to_owned(), password: password.clone(), summary };

@@ -5,7 +5,12 @@ use std::{fmt, path::Path};
 
 use event_schemas::ByteSize;
 
-use crate::config::{Config, Role};
+use transcode_stage::sandbox::Landlock;
+
+use crate::{
+    config::{Config, Role},
+    serve::transcode_runner,
+};
 
 /// How a finding stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,31 +88,54 @@ fn data_dir(config: &Config) -> Finding {
     }
 }
 
-fn transcoding(config: &Config) -> Vec<Finding> {
+fn landlock(level: Landlock) -> &'static str {
+    match level {
+        Landlock::Absent => "Landlock: the kernel has none",
+        Landlock::Partial => "Landlock: in part",
+        Landlock::Full => "Landlock",
+    }
+}
+
+async fn transcoding(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     let media = transcode_stage::media_libraries();
-    let missing: Vec<&str> = media.missing.iter().map(String::as_str).collect();
-    findings.push(if missing.is_empty() {
+    findings.push(if media.missing.is_empty() {
         finding("ffmpeg", Verdict::Good, media.version)
     } else {
-        finding("ffmpeg", Verdict::Bad, format!("{} lacks {}", media.version, missing.join(", ")))
+        let detail = format!("{} has no {}", media.version, media.missing.join(", "));
+        finding("ffmpeg", Verdict::Bad, detail)
     });
-    let sandbox = transcode_stage::sandbox::sandbox_level();
-    let verdict = match (sandbox.is_sufficient(), config.transcode.allow_unsafe) {
-        (true, _) => Verdict::Good,
-        (false, true) => Verdict::Warning,
-        (false, false) => Verdict::Bad,
+    let report = match transcode_runner(config) {
+        Ok(runner) => transcode_stage::sandbox_level(&runner).await.map_err(|error| access::problem::chain(&error)),
+        Err(error) => Err(error.to_string()),
     };
-    findings.push(finding("sandbox", verdict, sandbox.to_string()));
+    let refused = if config.transcode.allow_unsafe { Verdict::Warning } else { Verdict::Bad };
+    findings.push(match report {
+        Ok(report) if report.is_sufficient() => {
+            let denied: Vec<&str> = report.test.attempts.iter().map(|attempt| attempt.what.as_str()).collect();
+            let detail = format!(
+                "no new privileges, seccomp, rlimits; {}; a child was denied: {}",
+                landlock(report.state.landlock),
+                denied.join(", ")
+            );
+            finding("sandbox", Verdict::Good, detail)
+        }
+        Ok(report) => {
+            let allowed = report.test.attempts.iter().filter(|attempt| !attempt.denied);
+            let mut wrong: Vec<String> = allowed.map(|attempt| format!("a child could {}", attempt.what)).collect();
+            wrong.extend(report.state.missing);
+            finding("sandbox", refused, wrong.join("; "))
+        }
+        Err(error) => finding("sandbox", refused, error),
+    });
     findings
 }
 
 /// Looks at everything.
-#[must_use]
-pub fn examine(config: &Config) -> Vec<Finding> {
+pub async fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = vec![data_dir(config), disk(config)];
     if config.has(Role::Transcode) {
-        findings.extend(transcoding(config));
+        findings.extend(transcoding(config).await);
     }
     let exposed = !config.listen.ip().is_loopback();
     let over_tls = config.public_url.as_ref().is_some_and(|url| url.scheme() == "https");

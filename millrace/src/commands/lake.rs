@@ -12,8 +12,8 @@ use crate::client::{Client, ClientError};
 pub struct Flushed {
     /// Next offset of each partition of `playback` that the lake's table has committed.
     pub offsets: BTreeMap<String, u64>,
-    /// The version of the table.
-    pub table_version: u64,
+    /// The version of the table; null while nothing was ever committed.
+    pub table_version: Option<u64>,
 }
 
 /// Asks the server to commit what its log holds now, and waits for it.

@@ -110,7 +110,12 @@ async fn videos(client: &Client, plan: &Plan) -> Result<Vec<Card>, ClientError> 
 }
 
 /// Sends a batch until it is acknowledged, unchanged, as the contract asks.
-async fn send(client: &Client, batch: &TelemetryBatch, cookie: Option<&str>, totals: &Totals) -> Result<(), ClientError> {
+async fn send(
+    client: &Client,
+    batch: &TelemetryBatch,
+    cookie: Option<&str>,
+    totals: &Totals,
+) -> Result<(), ClientError> {
     let mut wait = Duration::from_millis(100);
     for attempt in 0.. {
         let mut request = client.request(Method::POST, "/api/v1/telemetry").json(batch);
@@ -224,7 +229,8 @@ pub async fn simulate(client: &Client, plan: &Plan, progress: &dyn Fn(u64)) -> R
         .into_iter()
         .collect();
     let totals = Arc::new(Totals::default());
-    let watched_by_viewer: BTreeMap<u32, u64> = (0..plan.viewers).map(|n| (n, plan.seed ^ (u64::from(n) << 20))).collect();
+    let watched_by_viewer: BTreeMap<u32, u64> =
+        (0..plan.viewers).map(|n| (n, plan.seed ^ (u64::from(n) << 20))).collect();
     let mut running = stream::iter(watched_by_viewer)
         .map(|(n, seed)| {
             let totals = Arc::clone(&totals);

@@ -110,9 +110,7 @@ pub async fn upload(client: &Client, path: &Path, about: &About, quiet: bool) ->
         ProgressDrawTarget::stderr()
     };
     let bar = ProgressBar::with_draw_target(Some(length), target);
-    if let Ok(style) =
-        ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
-    {
+    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}") {
         bar.set_style(style);
     }
 

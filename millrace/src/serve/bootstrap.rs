@@ -29,6 +29,9 @@ use crate::{
 pub struct Seams {
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Names this process as the holder of leases. The data directory's lock lets only one
+    /// process bear it at a time, so a restarted one takes its own leases up again at once.
+    pub owner: String,
     /// The data directory, locked.
     pub data_dir: DataDir,
     /// Accounts, videos, jobs.
@@ -47,6 +50,22 @@ pub struct Seams {
     pub lake: Lake,
     /// Who is asking.
     pub access: Arc<Access>,
+}
+
+impl Seams {
+    /// Opens the store in which a stage keeps its own state.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub async fn open_state(&self, stage: &str) -> Result<fjall::Database, Failure> {
+        let path = self.data_dir.root().join("state").join(stage);
+        // Opening replays a journal: not on the event loop.
+        Ok(tokio::task::spawn_blocking(move || {
+            std::fs::create_dir_all(&path)?;
+            fjall::Database::builder(&path).open().map_err(std::io::Error::other)
+        })
+        .await??)
+    }
 }
 
 /// What a failure to open says is in its own text; there is nothing to decide by kind.
@@ -129,7 +148,8 @@ pub async fn open(config: &Config) -> Result<Seams, Failure> {
         },
     });
     let lake = Lake::local(Arc::clone(&objects))?;
-    Ok(Seams { clock, data_dir, catalog, log, producer, objects, store, index, lake, access })
+    let owner = producer_id.to_string();
+    Ok(Seams { clock, owner, data_dir, catalog, log, producer, objects, store, index, lake, access })
 }
 
 /// The lake for a process that only reads it, beside a server that writes it.

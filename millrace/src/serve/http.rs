@@ -58,10 +58,8 @@ async fn measured(State(tasks): State<Tasks>, request: Request, next: Next) -> R
 async fn plain_refusals_as_problems(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let status = response.status();
-    let is_plain = response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_none_or(|value| value.as_bytes().starts_with(b"text/plain"));
+    let is_plain =
+        response.headers().get(header::CONTENT_TYPE).is_none_or(|value| value.as_bytes().starts_with(b"text/plain"));
     if !is_plain || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }

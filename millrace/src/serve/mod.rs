@@ -7,6 +7,8 @@ mod ops;
 mod reindex;
 mod roles;
 
+pub use roles::transcode_runner;
+
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -52,8 +54,7 @@ pub async fn serve(config: Config, demo_clips: Option<PathBuf>) -> Result<ExitCo
         }
     });
     let routes = roles::start(&config, &seams, &tasks, metrics, &stop).await?;
-    let application =
-        http::application(routes, Arc::clone(&seams.access), tasks.clone(), config.has(Role::Playback));
+    let application = http::application(routes, Arc::clone(&seams.access), tasks.clone(), config.has(Role::Playback));
 
     let roles: Vec<String> = config.roles.iter().map(|role| format!("{role:?}").to_lowercase()).collect();
     tracing::info!(address = %config.listen, roles = roles.join(","), data = %seams.data_dir.root().display(), "serving");

@@ -13,11 +13,11 @@ use axum::{
     http::{StatusCode, header, request::Parts},
     response::IntoResponse,
 };
-use event_log::{EventLog, Stream};
-use event_schemas::{Offset, Partition, Topic};
+use event_log::EventLog;
+use event_schemas::{Offset, Topic};
 use lake_writer::LakeHandle;
 use metrics_exporter_prometheus::PrometheusHandle;
-use runtime::{HealthBoard, Producer};
+use runtime::{HealthBoard, Producer, health::Health};
 use search_index::SearchIndex;
 use serde::Serialize;
 use serving_store::ServingStore;
@@ -109,7 +109,9 @@ async fn readyz(State(ops): State<Ops>) -> impl IntoResponse {
         checks.insert("search index".to_owned(), told(index.check().await));
     }
     for (name, health) in ops.health.failing() {
-        checks.insert(name, health.to_string());
+        if let Health::Failing { since, error } = health {
+            checks.insert(name, format!("failing since {}: {error}", since.to_rfc3339()));
+        }
     }
     let ready = checks.values().all(|check| check == "ok");
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -127,17 +129,10 @@ async fn metrics(State(ops): State<Ops>) -> impl IntoResponse {
               (status = 401, body = Problem), (status = 403, body = Problem), (status = 503, body = Problem)))]
 async fn flush(_: Operator, State(ops): State<Ops>) -> Result<Json<Flushed>, Problem> {
     let lake = ops.lake.as_ref().ok_or_else(|| Problem::unavailable("this process has not the role `lake`"))?;
-    let stream = Stream::Main(Topic::Playback);
-    let partitions = ops.log.partitions(stream).await.map_err(|error| Problem::from_seam(&error))?;
-    let mut target = event_schemas::OffsetVector::default();
-    for partition in (0..partitions).map(Partition) {
-        let marks = ops.log.watermarks(stream, partition).await.map_err(|error| Problem::from_seam(&error))?;
-        target.0.insert(partition, marks.next);
-    }
-    let status = lake.flush(&target).await.map_err(|error| Problem::from_seam(&error))?;
+    let status = lake.flush(None).await.map_err(|error| Problem::from_seam(&error))?;
     Ok(Json(Flushed {
         offsets: status.committed.0.iter().map(|(partition, next)| (partition.to_string(), next.0)).collect(),
-        table_version: status.table_version,
+        table_version: status.version,
     }))
 }
 

@@ -3,15 +3,20 @@
 use std::{sync::Arc, time::Duration};
 
 use event_log::Stream;
-use event_schemas::{Partition, Topic};
+use event_schemas::{Millis, Partition, Topic};
 use ingest_api::{Edge, EdgeOptions, Ingest, UploadOptions, Uploads};
 use lake_sql::{SqlEngine, SqlOptions};
+use lake_views::{LakeViews, LakeViewsConfig};
 use lake_writer::{LakeHandle, LakeWriter, WriterConfig, WriterDeps};
 use metrics_exporter_prometheus::PrometheusHandle;
 use playback_api::{Playback, instance::InstanceView};
+use publish_stage::{Collector, CollectorConfig, Relay, RelayConfig};
+use ranking::{RankingConfig, Rankings};
 use runtime::{Consumption, Tasks};
 use tokio_util::sync::CancellationToken;
+use transcode_stage::{ChildProgram, RunnerConfig, TranscodeStage};
 use utoipa_axum::router::OpenApiRouter;
+use views_stage::{ViewsDeps, ViewsState};
 
 use super::{bootstrap::Seams, http, ops, reindex};
 use crate::config::{Config, Role};
@@ -38,7 +43,7 @@ pub async fn start(
         transcode(config, seams, tasks)?;
     }
     if config.has(Role::Ingest) {
-        routes = routes.merge(ingest(config, seams, tasks));
+        routes = routes.merge(ingest(config, seams, tasks, stop));
     }
     if config.has(Role::Playback) {
         routes = routes.merge(playback(config, seams, tasks, stop)?);
@@ -57,7 +62,7 @@ pub async fn start(
     Ok(routes.merge(ops::router(ops)))
 }
 
-fn ingest(config: &Config, seams: &Seams, tasks: &Tasks) -> OpenApiRouter {
+fn ingest(config: &Config, seams: &Seams, tasks: &Tasks, stop: &CancellationToken) -> OpenApiRouter {
     let options = EdgeOptions {
         linger: config.telemetry.linger_ms.to_duration(),
         queue: config.telemetry.queue,
@@ -73,27 +78,22 @@ fn ingest(config: &Config, seams: &Seams, tasks: &Tasks) -> OpenApiRouter {
         });
     }
     publish(seams, tasks);
-    let uploads = Uploads::new(UploadOptions {
+    let options = UploadOptions {
         max_size: config.uploads.max_size,
         chunk_size: config.uploads.chunk_size,
-        expire_after: event_schemas::Millis::from_secs(config.uploads.expire_hours * 3600),
+        expire_after: Millis::from_secs(config.uploads.expire_hours * 3600),
         idle_timeout: config.uploads.idle_ms.to_duration(),
         at_once: config.uploads.at_once,
-    });
+    };
     ingest_api::router(Ingest {
         access: Arc::clone(&seams.access),
         objects: Arc::clone(&seams.objects),
-        uploads: Arc::new(uploads),
+        uploads: Arc::new(Uploads::new(options, stop.clone())),
         edge: Arc::new(edge),
     })
 }
 
-fn playback(
-    config: &Config,
-    seams: &Seams,
-    tasks: &Tasks,
-    stop: &CancellationToken,
-) -> Result<OpenApiRouter, Failure> {
+fn playback(config: &Config, seams: &Seams, tasks: &Tasks, stop: &CancellationToken) -> Result<OpenApiRouter, Failure> {
     let index = seams.index.clone().ok_or("the role `playback` needs the search index")?;
     for topic in [Topic::Transcodes, Topic::Videos] {
         let (log, store) = (Arc::clone(&seams.log), Arc::clone(&seams.store));
@@ -130,48 +130,136 @@ fn publish(seams: &Seams, tasks: &Tasks) {
         Arc::clone(&seams.clock),
         RelayConfig::new(&seams.owner),
     ));
-    let health = tasks.health().register("outbox");
+    let board = tasks.health().clone();
     tasks.spawn("outbox relay", move |cancel| {
-        let (relay, health) = (Arc::clone(&relay), health.clone());
+        let (relay, health) = (Arc::clone(&relay), board.register("outbox"));
         async move {
             relay.run(health, cancel).await;
             Ok(())
         }
     });
+    let collector = Arc::new(Collector::new(
+        Arc::clone(&seams.catalog),
+        Arc::clone(&seams.objects),
+        Arc::clone(&seams.clock),
+        CollectorConfig::new(&seams.owner),
+    ));
+    // A deletion writes to the outbox: the objects need not wait for the next round.
+    let (waker, catalog) = (collector.waker(), Arc::clone(&seams.catalog));
+    tasks.spawn("collector waker", move |cancel| {
+        let (waker, catalog) = (Arc::clone(&waker), Arc::clone(&catalog));
+        async move {
+            while cancel.run_until_cancelled(catalog.outbox_changed()).await.is_some() {
+                waker.notify_one();
+            }
+            Ok(())
+        }
+    });
+    let board = tasks.health().clone();
+    tasks.spawn("collector", move |cancel| {
+        let (collector, health) = (Arc::clone(&collector), board.register("collector rounds"));
+        async move {
+            collector.run(health, cancel).await;
+            Ok(())
+        }
+    });
+}
+
+fn transcode(config: &Config, seams: &Seams, tasks: &Tasks) -> Result<(), Failure> {
+    for worker in 0..config.transcode.workers {
+        let stage = Arc::new(TranscodeStage {
+            catalog: Arc::clone(&seams.catalog),
+            store: Arc::clone(&seams.objects),
+            log: Arc::clone(&seams.log),
+            producer: Arc::clone(&seams.producer),
+            clock: Arc::clone(&seams.clock),
+            runner: transcode_runner(config)?,
+            owner: format!("{}/{worker}", seams.owner),
+            lease: config.transcode.lease_ms,
+            poll: Duration::from_secs(2),
+        });
+        tasks.spawn(format!("transcode worker {worker}"), move |cancel| {
+            let stage = Arc::clone(&stage);
+            async move { Ok(stage.run(cancel).await?) }
+        });
+    }
+    Ok(())
+}
+
+/// How transcoding children are run under this configuration.
+///
+/// # Errors
+/// This program's own path can't be found out.
+pub fn transcode_runner(config: &Config) -> Result<RunnerConfig, Failure> {
+    let mut runner = RunnerConfig::new(ChildProgram::current()?);
+    runner.allow_unsafe = config.transcode.allow_unsafe;
+    runner.stall_timeout = config.transcode.stall_ms.to_duration();
+    runner.limits.max_duration = Millis::from_secs(config.transcode.max_hours * 3600);
+    Ok(runner)
+}
+
+fn engine(config: &Config, seams: &Seams) -> Result<Arc<SqlEngine>, Failure> {
+    let options = SqlOptions {
+        memory: config.lake.query_memory,
+        timeout: Some(config.lake.query_ms),
+        max_rows: None,
+        parallelism: None,
+    };
+    Ok(Arc::new(SqlEngine::open(seams.lake.clone(), options)?))
 }
 
 /// The lake writer, the view counts, and the figures that follow from the lake.
 async fn lake(config: &Config, seams: &Seams, tasks: &Tasks) -> Result<LakeHandle, Failure> {
-    let mut writer = WriterConfig::new(&seams.owner);
-    writer.commit_every = config.lake.commit_ms.to_duration();
-    let state = seams.state("lake-writer")?;
-    let writer = LakeWriter::new(
-        writer,
-        WriterDeps {
-            log: Arc::clone(&seams.log),
-            catalog: Arc::clone(&seams.catalog),
-            lake: seams.lake.clone(),
-            producer: Arc::clone(&seams.producer),
-            clock: Arc::clone(&seams.clock),
-            state,
-        },
-    );
+    let mut settings = WriterConfig::new(&seams.owner);
+    settings.commit_every = config.lake.commit_ms.to_duration();
+    let deps = WriterDeps {
+        log: Arc::clone(&seams.log),
+        catalog: Arc::clone(&seams.catalog),
+        lake: seams.lake.clone(),
+        producer: Arc::clone(&seams.producer),
+        clock: Arc::clone(&seams.clock),
+        state: seams.open_state("lake-writer").await?,
+    };
+    let writer = LakeWriter::new(settings, deps);
     let handle = writer.handle();
     tasks.spawn("lake writer", move |cancel| {
         let writer = Arc::clone(&writer);
         async move { Ok(writer.run(cancel).await?) }
     });
+
+    let state = ViewsState::in_database(seams.open_state("views").await?)?;
+    let views = ViewsDeps {
+        log: Arc::clone(&seams.log),
+        producer: Arc::clone(&seams.producer),
+        store: Arc::clone(&seams.store),
+        state,
+    };
+    for partition in (0..config.topics.playback_partitions).map(Partition) {
+        let views = views.clone();
+        tasks.spawn(format!("views {partition}"), move |cancel| {
+            let views = views.clone();
+            async move { Ok(views_stage::run_partition(views, partition, cancel).await?) }
+        });
+    }
+
+    let mut settings = LakeViewsConfig::new(config.topics.playback_partitions);
+    settings.refresh_every = config.lake.refresh_ms.to_duration();
+    let figures = LakeViews::new(engine(config, seams)?, Arc::clone(&seams.store), Arc::clone(&seams.clock), settings);
+    tasks.spawn("figures from the lake", move |cancel| {
+        let figures = Arc::clone(&figures);
+        async move { Ok(figures.run(cancel).await?) }
+    });
     Ok(handle)
 }
 
 /// The search index, related and trending.
-async fn recommend(_config: &Config, seams: &Seams, tasks: &Tasks) -> Result<(), Failure> {
+async fn recommend(config: &Config, seams: &Seams, tasks: &Tasks) -> Result<(), Failure> {
     let index = seams.index.clone().ok_or("the role `recommend` needs the search index")?;
     reindex::if_needed(&seams.log, &seams.catalog, &index).await?;
     let partitions = seams.log.partitions(Stream::Main(Topic::Videos)).await?;
     for partition in (0..partitions).map(Partition) {
         let index = Arc::clone(&index);
-        let health = tasks.health().register(format!("index {partition}"));
+        let board = tasks.health().clone();
         let (log, producer, clock) = (Arc::clone(&seams.log), Arc::clone(&seams.producer), Arc::clone(&seams.clock));
         tasks.spawn(format!("index {partition}"), move |cancel| {
             let work = Consumption {
@@ -181,12 +269,26 @@ async fn recommend(_config: &Config, seams: &Seams, tasks: &Tasks) -> Result<(),
                 topic: Topic::Videos,
                 partition,
                 limit: event_log::ReadLimit::default(),
-                health: health.clone(),
+                health: board.register(format!("index of videos {partition}")),
                 cancel,
             };
             let index = Arc::clone(&index);
             async move { Ok(index_stage::run_partition(index, work).await?) }
         });
     }
+    let rankings = Arc::new(Rankings {
+        engine: engine(config, seams)?,
+        store: Arc::clone(&seams.store),
+        clock: Arc::clone(&seams.clock),
+        config: RankingConfig {
+            refresh_every: config.lake.refresh_ms.to_duration(),
+            decay_every: Duration::from_secs(600),
+            partitions: config.topics.playback_partitions,
+        },
+    });
+    tasks.spawn("rankings", move |cancel| {
+        let rankings = Arc::clone(&rankings);
+        async move { Ok(rankings.run(cancel).await?) }
+    });
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! What one synthetic viewer does with one video: watches, seeks, stalls, watches a part again,
 //! pauses, or leaves. Pure: the same seed gives the same script.
 
-use ingest_api::telemetry::contract::TelemetryEvent;
 use event_schemas::playback::EventKind;
+use ingest_api::telemetry::contract::TelemetryEvent;
 use rand::{Rng, RngExt as _};
 use rand_distr::{Distribution as _, LogNormal};
 

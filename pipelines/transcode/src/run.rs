@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use backon::Retryable;
 use catalog::{Catalog, CatalogError, Job, JobKind, TranscodeResult};
 use event_log::{EventLog, LogError, Stream};
-use event_schemas::{Clock, Faulty, Millis, Offset, Partition, Topic, VideoId, records::PlaybackState};
+use event_schemas::{Clock, Fault, Faulty, Millis, Offset, Partition, Topic, VideoId, records::PlaybackState};
 use futures::future::{FutureExt, select_all};
 use metrics::{counter, histogram};
 use object_store::ObjectStore;
@@ -77,6 +77,22 @@ pub enum StageError {
     /// The log fails.
     #[error("the transcode stage can't reach the log")]
     Log(#[from] LogError),
+}
+
+impl Faulty for StageError {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Catalog(error) => error.fault(),
+            Self::Log(error) => error.fault(),
+        }
+    }
+
+    fn is_retryable(&self) -> bool {
+        match self {
+            Self::Catalog(error) => error.is_retryable(),
+            Self::Log(error) => error.is_retryable(),
+        }
+    }
 }
 
 impl TranscodeStage {
@@ -259,5 +275,16 @@ impl Announcements {
         let partition = Partition(u32::try_from(which).unwrap_or(0));
         self.seen[which] = log.watermarks(Self::STREAM, partition).await?.next;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The runtime moves the loop from thread to thread.
+    #[allow(dead_code, reason = "it is enough that it compiles")]
+    fn the_loop_can_be_spawned(stage: TranscodeStage, cancel: CancellationToken) {
+        drop(tokio::spawn(async move { stage.run(cancel).await }));
     }
 }

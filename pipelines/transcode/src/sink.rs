@@ -1,6 +1,6 @@
-//! Where a job's output goes: each object into the store as it arrives, then its row into the catalog under
-//! the job's epoch, then word of it into the log. Objects are named by their content, so that a second
-//! attempt writes the same names again and leaves nothing half-made.
+//! Where a job's output goes: each object into the store as it arrives, then its row into the catalog
+//! under the job's epoch, then word of it into the log. Objects are named by their content: an attempt
+//! never changes what an earlier one wrote, and what no row names is swept later.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

@@ -87,14 +87,14 @@ pub(super) fn set_quality(context: &mut codec::Context, quality: i32) {
     unsafe {
         let context = &mut *context.as_mut_ptr();
         context.flags |= ffi::AV_CODEC_FLAG_QSCALE as i32;
-        context.global_quality = quality * ffi::FF_QP2LAMBDA as i32;
+        context.global_quality = quality * ffi::FF_QP2LAMBDA;
     }
 }
 
 /// The quality of one picture, in the same scale.
 pub(super) fn set_picture_quality(picture: &mut frame::Video, quality: i32) {
     // SAFETY: the frame is valid and borrowed mutably; a plain field is written.
-    unsafe { (*picture.as_mut_ptr()).quality = quality * ffi::FF_QP2LAMBDA as i32 };
+    unsafe { (*picture.as_mut_ptr()).quality = quality * ffi::FF_QP2LAMBDA };
 }
 
 /// The number of a pixel format, as filter arguments take it.

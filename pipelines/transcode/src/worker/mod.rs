@@ -3,9 +3,12 @@
 //!
 //! Called by [`crate::run`] for jobs and by `millrace doctor` through [`sandbox_level`].
 
+mod checks;
 pub mod error;
+mod level;
 mod process;
 pub mod reader;
+mod wire;
 
 use std::{
     sync::{
@@ -17,25 +20,23 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::unix::{OwnedReadHalf, OwnedWriteHalf},
-    sync::mpsc,
-    time::Instant,
-};
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     cmaf,
     ladder::{Plan, Probe},
     limits::Limits,
-    protocol::{self, FromChild, Header, MAX_RANGE, ProtocolError, Task, ToChild, Track, VERSION},
-    sandbox::{SandboxState, SelfTest},
+    protocol::{FromChild, ProtocolError, Task, ToChild, Track, VERSION},
+    sandbox::SandboxState,
 };
+use checks::OrderChecks;
 pub use error::{RunError, SinkError};
+pub use level::{SandboxReport, sandbox_level};
 pub use process::ChildProgram;
 use process::{Ended, Process};
 pub use reader::{ReadError, SourceReader, UploadReader};
+use wire::Event;
 
 /// How children are run.
 #[derive(Debug, Clone)]
@@ -134,16 +135,6 @@ pub struct ChildRunner {
     config: RunnerConfig,
 }
 
-enum Event {
-    Message(FromChild, Bytes),
-    /// The source has answered a read.
-    Fetched,
-    SourceFailed(ReadError),
-    /// The socket closed.
-    Closed,
-    Broken(ProtocolError),
-}
-
 impl ChildRunner {
     /// A runner with this configuration.
     #[must_use]
@@ -164,16 +155,20 @@ impl ChildRunner {
     ) -> Result<Finished, RunError> {
         let (mut process, stream) = Process::start(&self.config.program).await.map_err(RunError::Spawn)?;
         let (reading, mut writing) = stream.into_split();
-        let task = Task::Transcode { source_len: source.len() };
-        send(&mut writing, &self.start(task), &[]).await?;
+        let task = Task::Transcode { source_len: source.size() };
+        wire::send(&mut writing, &start_message(&self.config, task), &[]).await?;
         // One message waits at most, so that a busy sink slows the child down.
         let (events, mut incoming) = mpsc::channel(1);
         let (requests, asked) = mpsc::channel(1);
         let fetching = Arc::new(AtomicBool::new(false));
         let (answers, to_answer) = mpsc::channel(1);
-        let _receiving =
-            AbortOnDropHandle::new(tokio::spawn(receive(reading, events.clone(), requests, Arc::clone(&fetching))));
-        let _serving = AbortOnDropHandle::new(tokio::spawn(serve(
+        let _receiving = AbortOnDropHandle::new(tokio::spawn(wire::receive(
+            reading,
+            events.clone(),
+            requests,
+            Arc::clone(&fetching),
+        )));
+        let _serving = AbortOnDropHandle::new(tokio::spawn(wire::serve(
             writing,
             source,
             asked,
@@ -204,19 +199,14 @@ impl ChildRunner {
         };
         judge(outcome, ended)
     }
+}
 
-    fn start(&self, task: Task) -> ToChild {
-        ToChild::Start {
-            version: VERSION,
-            task,
-            limits: self.config.limits.clone(),
-            allow_unsafe: self.config.allow_unsafe,
-        }
-    }
+fn start_message(config: &RunnerConfig, task: Task) -> ToChild {
+    ToChild::Start { version: VERSION, task, limits: config.limits.clone(), allow_unsafe: config.allow_unsafe }
 }
 
 /// A child that closed its socket or broke off in mid-message died; how it died says more.
-fn judge(outcome: Result<Finished, RunError>, ended: Ended) -> Result<Finished, RunError> {
+fn judge<T>(outcome: Result<T, RunError>, ended: Ended) -> Result<T, RunError> {
     match (outcome, ended.status) {
         (Err(RunError::Protocol(ProtocolError::Io(_))), Ok(status)) => {
             Err(RunError::Died { status, stderr: ended.stderr })
@@ -312,224 +302,5 @@ impl Session<'_> {
         };
         self.sink.take(output).await.map_err(RunError::Sink)?;
         Ok(None)
-    }
-}
-
-/// Holds the child to the order of messages and to its share of the disk.
-#[derive(Debug, Default)]
-struct OrderChecks {
-    greeted: bool,
-    planned: bool,
-    bytes: u64,
-    tracks: std::collections::BTreeMap<Track, TrackChecks>,
-}
-
-#[derive(Debug, Default)]
-struct TrackChecks {
-    has_init: bool,
-    segments: u32,
-    done: bool,
-}
-
-/// No segment is longer than this: a key frame every two seconds ends them all.
-const MAX_SEGMENT_US: i64 = 60_000_000;
-const MAX_POSTER: usize = 4 << 20;
-
-impl OrderChecks {
-    fn expect(&mut self, plan: &Plan, sound: bool) {
-        self.planned = true;
-        let video = (0u8..).zip(&plan.rungs).map(|(place, _)| Track::Video(place));
-        self.tracks = video.chain(sound.then_some(Track::Audio)).map(|track| (track, TrackChecks::default())).collect();
-    }
-
-    fn admit(&mut self, message: &FromChild, body: usize, max_output: u64) -> Result<(), RunError> {
-        let refuse = |what| Err(RunError::Protocol(ProtocolError::Unexpected(what)));
-        self.bytes = self.bytes.saturating_add(body as u64);
-        if self.bytes > max_output {
-            return Err(RunError::TooMuch(max_output));
-        }
-        let opens = matches!(message, FromChild::Hello { .. } | FromChild::SandboxRefused { .. });
-        if opens == self.greeted {
-            return refuse("a greeting out of place");
-        }
-        self.greeted = true;
-        match message {
-            FromChild::Probed(_) if self.planned => refuse("a second probe"),
-            FromChild::Init { track } => match self.tracks.get_mut(track) {
-                Some(checks) if !checks.has_init => {
-                    checks.has_init = true;
-                    Ok(())
-                }
-                _ => refuse("an init segment out of place"),
-            },
-            FromChild::Segment { track, number, duration_us } => match self.tracks.get_mut(track) {
-                Some(checks) if checks.has_init && !checks.done && checks.segments == *number => {
-                    checks.segments += 1;
-                    if (1..=MAX_SEGMENT_US).contains(duration_us) { Ok(()) } else { refuse("a segment's length") }
-                }
-                _ => refuse("a segment out of place"),
-            },
-            FromChild::TrackDone { track } => match self.tracks.get_mut(track) {
-                Some(checks) if checks.segments > 0 && !checks.done => {
-                    checks.done = true;
-                    Ok(())
-                }
-                _ => refuse("the end of a track out of place"),
-            },
-            FromChild::Poster if !self.planned || body > MAX_POSTER => refuse("a poster out of place"),
-            _ => Ok(()),
-        }
-    }
-
-    fn all_done(&self) -> Result<(), RunError> {
-        if self.planned && self.tracks.values().all(|track| track.done) {
-            return Ok(());
-        }
-        Err(ProtocolError::Unexpected("done before every track was").into())
-    }
-}
-
-async fn send(writing: &mut OwnedWriteHalf, message: &ToChild, body: &[u8]) -> Result<(), ProtocolError> {
-    let head = protocol::encode_head(message, body.len())?;
-    writing.write_all(&head).await?;
-    writing.write_all(body).await?;
-    Ok(())
-}
-
-async fn next_message(reading: &mut OwnedReadHalf) -> Result<Option<(FromChild, Bytes)>, ProtocolError> {
-    let mut head = [0; Header::LEN];
-    if reading.read(&mut head[..1]).await? == 0 {
-        return Ok(None);
-    }
-    reading.read_exact(&mut head[1..]).await?;
-    let header = Header::parse(head)?;
-    let mut meta = vec![0; header.meta];
-    reading.read_exact(&mut meta).await?;
-    let mut body = vec![0; header.body];
-    reading.read_exact(&mut body).await?;
-    Ok(Some((serde_json::from_slice(&meta)?, body.into())))
-}
-
-/// Reads messages; reads of the source go straight to [`serve`], so that a slow sink never delays them.
-async fn receive(
-    mut reading: OwnedReadHalf,
-    events: mpsc::Sender<Event>,
-    requests: mpsc::Sender<(u64, u32)>,
-    fetching: Arc<AtomicBool>,
-) {
-    loop {
-        let event = match next_message(&mut reading).await {
-            Ok(Some((FromChild::Read { offset, len }, _))) if (1..=MAX_RANGE).contains(&len) => {
-                // One thread of the child reads, and waits for each answer.
-                if fetching.swap(true, Ordering::SeqCst) {
-                    Event::Broken(ProtocolError::Unexpected("two reads at once"))
-                } else if requests.send((offset, len)).await.is_ok() {
-                    continue;
-                } else {
-                    return;
-                }
-            }
-            Ok(Some((message, body))) => Event::Message(message, body),
-            Ok(None) => Event::Closed,
-            Err(error) => Event::Broken(error),
-        };
-        let last = !matches!(event, Event::Message(..));
-        if events.send(event).await.is_err() || last {
-            return;
-        }
-    }
-}
-
-/// Answers reads and passes on the plan.
-async fn serve(
-    mut writing: OwnedWriteHalf,
-    source: Arc<dyn SourceReader>,
-    mut requests: mpsc::Receiver<(u64, u32)>,
-    mut answers: mpsc::Receiver<ToChild>,
-    events: mpsc::Sender<Event>,
-    fetching: Arc<AtomicBool>,
-) {
-    loop {
-        let (message, body) = tokio::select! {
-            request = requests.recv() => {
-                let Some((offset, len)) = request else { return };
-                let fetched = source.read_range(offset, len).await;
-                fetching.store(false, Ordering::SeqCst);
-                match fetched {
-                    Ok(bytes) if bytes.len() <= len as usize => {
-                        if events.send(Event::Fetched).await.is_err() {
-                            return;
-                        }
-                        (ToChild::Range { offset }, bytes)
-                    }
-                    Ok(_) => (ToChild::RangeFailed, Bytes::new()),
-                    Err(error) => {
-                        let _ = events.send(Event::SourceFailed(error)).await;
-                        return;
-                    }
-                }
-            }
-            answer = answers.recv() => {
-                let Some(message) = answer else { return };
-                (message, Bytes::new())
-            }
-        };
-        // A child that has gone is an event of the reading side.
-        if send(&mut writing, &message, &body).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// How well children are shut in on this machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SandboxReport {
-    /// What is on.
-    pub state: SandboxState,
-    /// What a child tried and whether it was denied.
-    pub test: SelfTest,
-}
-
-impl SandboxReport {
-    /// True if everything mandatory is on and everything tried was denied.
-    #[must_use]
-    pub fn is_sufficient(&self) -> bool {
-        self.state.is_sufficient() && self.test.all_denied()
-    }
-}
-
-/// Starts a child that tries what must be denied, for `millrace doctor`.
-///
-/// # Errors
-/// The child can't be started or shut in, or does not answer within the stall timeout.
-pub async fn sandbox_level(config: &RunnerConfig) -> Result<SandboxReport, RunError> {
-    let (mut process, stream) = Process::start(&config.program).await.map_err(RunError::Spawn)?;
-    let (mut reading, mut writing) = stream.into_split();
-    let start = ChildRunner::new(config.clone()).start(Task::SelfTest);
-    let conversation = async {
-        send(&mut writing, &start, &[]).await?;
-        let state = match next_message(&mut reading).await? {
-            Some((FromChild::Hello { version: VERSION, sandbox }, _)) => sandbox,
-            Some((FromChild::SandboxRefused { reason }, _)) => return Err(RunError::Sandbox(reason)),
-            Some(_) => return Err(ProtocolError::Unexpected("no greeting").into()),
-            None => return Err(ProtocolError::Io(std::io::ErrorKind::UnexpectedEof.into()).into()),
-        };
-        match next_message(&mut reading).await? {
-            Some((FromChild::SelfTested(test), _)) => Ok(SandboxReport { state, test }),
-            _ => Err(ProtocolError::Unexpected("no test result").into()),
-        }
-    };
-    let outcome = tokio::time::timeout(config.stall_timeout, conversation)
-        .await
-        .unwrap_or(Err(RunError::Hung(config.stall_timeout)));
-    if outcome.is_err() {
-        process.kill();
-    }
-    let ended = process.ended().await;
-    match (outcome, ended.status) {
-        (Err(RunError::Protocol(ProtocolError::Io(_))), Ok(status)) => {
-            Err(RunError::Died { status, stderr: ended.stderr })
-        }
-        (outcome, _) => outcome,
     }
 }

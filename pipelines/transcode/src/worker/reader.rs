@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use catalog::Chunk;
+use event_schemas::{Fault, Faulty};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 
 /// The bytes of a source.
@@ -17,7 +18,7 @@ use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 #[async_trait]
 pub trait SourceReader: Send + Sync {
     /// The length in bytes; none while the source still grows.
-    fn len(&self) -> Option<u64>;
+    fn size(&self) -> Option<u64>;
 
     /// The bytes from `offset` on, `len` of them at most.
     ///
@@ -35,6 +36,15 @@ pub enum ReadError {
     /// The catalog's list has a gap.
     #[error("the upload's chunks have a gap at byte {0}")]
     Gap(u64),
+}
+
+impl Faulty for ReadError {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Store(_) => Fault::Dependency,
+            Self::Gap(_) => Fault::Program,
+        }
+    }
 }
 
 /// A complete upload: the chunk objects that the catalog lists.
@@ -69,7 +79,7 @@ impl UploadReader {
 
 #[async_trait]
 impl SourceReader for UploadReader {
-    fn len(&self) -> Option<u64> {
+    fn size(&self) -> Option<u64> {
         Some(self.len)
     }
 
@@ -124,7 +134,7 @@ mod tests {
     async fn ranges_cross_chunks() {
         let (all, reader) = upload(&[10, 1, 30, 9]).await;
         let reader = reader.unwrap();
-        assert_eq!(reader.len(), Some(50));
+        assert_eq!(reader.size(), Some(50));
         for offset in 0..all.len() {
             for len in [1u32, 5, 20, 100] {
                 let end = (offset + len as usize).min(all.len());

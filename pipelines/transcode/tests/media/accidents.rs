@@ -117,8 +117,8 @@ struct Failing(Memory);
 
 #[async_trait]
 impl SourceReader for Failing {
-    fn len(&self) -> Option<u64> {
-        self.0.len()
+    fn size(&self) -> Option<u64> {
+        self.0.size()
     }
 
     async fn read_range(&self, offset: u64, len: u32) -> Result<Bytes, ReadError> {
@@ -145,8 +145,8 @@ struct Slow(Memory, Duration);
 
 #[async_trait]
 impl SourceReader for Slow {
-    fn len(&self) -> Option<u64> {
-        self.0.len()
+    fn size(&self) -> Option<u64> {
+        self.0.size()
     }
 
     async fn read_range(&self, offset: u64, len: u32) -> Result<Bytes, ReadError> {

@@ -24,7 +24,7 @@ pub struct Memory(pub Bytes);
 
 #[async_trait]
 impl SourceReader for Memory {
-    fn len(&self) -> Option<u64> {
+    fn size(&self) -> Option<u64> {
         Some(self.0.len() as u64)
     }
 

@@ -260,7 +260,7 @@ async fn an_announced_upload_is_taken_up_at_once() {
         while machine.video(video_id).await.playback != PlaybackState::Ready {
             machine.catalog.outbox_changed().await;
         }
-        machine.check_ready(video_id, 3).await;
+        machine.check_ready(video_id, 2).await;
         cancel.cancel();
     });
     outcome.unwrap();
@@ -268,7 +268,7 @@ async fn an_announced_upload_is_taken_up_at_once() {
 
 async fn failing_dependencies_delay_and_never_double() {
     let source = Bytes::from(ordinary("160x120", "25", 7));
-    for seed in 0..3 {
+    for seed in 0..2 {
         let mut machine = Machine::new().await;
         let (_, id) = machine.upload(&source).await;
         let (sound_catalog, sound_store) = (machine.catalog.clone(), machine.store.clone());
@@ -288,7 +288,7 @@ async fn failing_dependencies_delay_and_never_double() {
         }
         machine.catalog = sound_catalog;
         machine.store = sound_store;
-        machine.check_ready(id, 3).await;
+        machine.check_ready(id, 2).await;
         assert_eq!(machine.ends().await.len(), 1, "finished once");
     }
 }

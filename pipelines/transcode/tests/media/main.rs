@@ -1,6 +1,8 @@
 //! The real child on real files: generated with the FFmpeg command line when the tests run, transcoded in
 //! the sandbox, and judged with ffprobe. The test program is its own child, as the binary will be.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test program without the usual harness")]
+
 mod accidents;
 mod clips;
 mod collect;

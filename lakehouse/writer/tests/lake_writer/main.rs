@@ -1,0 +1,7 @@
+//! Every acknowledged event is in the lake exactly once, whatever is killed, fails, or comes twice.
+
+mod exactly_once;
+mod faults;
+mod ownership;
+mod support;
+mod working;

@@ -1,0 +1,126 @@
+//! A disk without room: writes are refused with 503, all else goes on, and it heals by itself.
+
+use bytes::Bytes;
+use nix::sys::statvfs::statvfs;
+
+use crate::support::{Creator, SHORT, Server, Upload, Viewer, clips, tus, wait::holds, wait_until};
+
+const MIB: u64 = 1 << 20;
+
+fn free(path: &std::path::Path) -> u64 {
+    let stat = statvfs(path).unwrap();
+    stat.blocks_available() * stat.fragment_size()
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_and_recovers() {
+    let clip = clips::small().await;
+    let mut server = Server::start(&[]).await;
+    let ada = Creator::sign_up(&server, "ada").await;
+    let video = ada.publish(&clip, "Watched").await;
+    let upload = Upload::create(&ada.api, clip.bytes.len() as u64, &[("title", "Interrupted")]).await;
+    let half = clip.bytes.len() / 2;
+    upload.patch(0, clip.bytes.slice(..half)).await.expect(204);
+    let mut viewer = Viewer::new(&server);
+    let mut playback = viewer.open(&video, 1).await;
+    let batch = {
+        let events = playback.from_start(12_000);
+        playback.batch(events)
+    };
+
+    // The server comes back on a disk that, as far as it is concerned, is full.
+    server.kill();
+    server.restart_with(&["free_space_floor=9999TiB"]).await;
+    let refused = upload.patch(half as u64, clip.bytes.slice(half..)).await;
+    refused.expect_problem(503, "storage-full", "no room");
+    let refused = playback.send(&batch).await;
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    refused.expect_problem(503, "unavailable", "");
+    // Reading goes on as ever.
+    let shown = server.stranger().video(&video).await;
+    server.stranger().get(shown["hls_url"].as_str().unwrap()).await.expect(200);
+    server.stranger().get(shown["poster_url"].as_str().unwrap()).await.expect(200);
+    assert_eq!(server.stranger().ids("/api/v1/videos").await, [video.clone()]);
+    assert_eq!(upload.offset().await, half as u64);
+    assert_eq!(shown["counters"]["views"], 0);
+    // Nothing half-made: what was refused is not among the chunks.
+    let stored: u64 = server
+        .files(&format!("uploads/{}", upload.id))
+        .iter()
+        .map(|file| std::fs::metadata(server.data().join(file)).unwrap().len())
+        .sum();
+    assert_eq!(stored, half as u64);
+
+    // With room it takes what it refused.
+    server.kill();
+    server.restart().await;
+    let reply = upload.patch(half as u64, clip.bytes.slice(half..)).await.expect(204);
+    assert_eq!(tus::offset(&reply), clip.bytes.len() as u64);
+    playback.send(&batch).await.expect(202);
+    ada.ready(&upload.video_id).await;
+    wait_until("the view that was refused at first is counted", SHORT, async || {
+        let counters = server.stranger().video(&video).await["counters"].clone();
+        holds(counters["views"] == 1, || counters.to_string())
+    })
+    .await;
+    server.flush().await;
+    assert_eq!(server.sql_number("select count(*) from playback_events").await, 4);
+}
+
+/// A folder on a file system of memory, where nobody else writes much.
+fn quiet_folder() -> Result<tempfile::TempDir, String> {
+    let memory = std::path::Path::new("/dev/shm");
+    let kind = nix::sys::statfs::statfs(memory).map_err(|error| format!("/dev/shm: {error}"))?.filesystem_type();
+    if kind != nix::sys::statfs::TMPFS_MAGIC {
+        return Err("/dev/shm is no file system of memory".to_owned());
+    }
+    if free(memory) < 512 * MIB {
+        return Err(format!("/dev/shm has only {} MiB free", free(memory) / MIB));
+    }
+    tempfile::Builder::new().prefix("millrace-test-").tempdir_in(memory).map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn a_disk_that_fills_up_and_empties_needs_no_restart() {
+    let folder = match quiet_folder() {
+        Ok(folder) => folder,
+        Err(reason) => return println!("not run: {reason}"),
+    };
+    let floor = free(folder.path()) - 256 * MIB;
+    let ballast = folder.path().join("ballast");
+    let server = Server::start_in(folder, &[&format!("free_space_floor={floor}")]).await;
+    let ada = Creator::sign_up(&server, "ada").await;
+    let clip = clips::small().await;
+    let video = ada.publish(&clip, "Watched").await;
+    let upload = Upload::create(&ada.api, clip.bytes.len() as u64, &[("title", "Interrupted")]).await;
+    let mut viewer = Viewer::new(&server);
+    let mut playback = viewer.open(&video, 1).await;
+    let batch = {
+        let events = playback.from_start(12_000);
+        playback.batch(events)
+    };
+
+    for _ in 0..2 {
+        // Somebody else's file takes the room under the server's feet.
+        let file = std::fs::File::create(&ballast).unwrap();
+        nix::fcntl::posix_fallocate(&file, 0, i64::try_from(256 * MIB).unwrap()).unwrap();
+        upload.patch(0, clip.bytes.clone()).await.expect_problem(503, "storage-full", "no room");
+        playback.send(&batch).await.expect_problem(503, "unavailable", "");
+        server.stranger().get(&format!("/media/{video}/master.m3u8")).await.expect(200);
+        assert_eq!(upload.offset().await, 0);
+        drop(file);
+        std::fs::remove_file(&ballast).unwrap();
+        // The next attempt succeeds, without help.
+        wait_until("telemetry is taken again", SHORT, async || {
+            let reply = playback.send(&batch).await;
+            holds(reply.status == 202, || reply.text())
+        })
+        .await;
+    }
+    upload.patch(0, clip.bytes.clone()).await.expect(204);
+    ada.ready(&upload.video_id).await;
+    server.flush().await;
+    assert_eq!(server.sql_number("select count(*) from playback_events").await, 4);
+    server.stranger().get("/readyz").await.expect(200);
+    assert_eq!(upload.patch(0, Bytes::from_static(b"x")).await.status, 409);
+}
