@@ -30,7 +30,7 @@ async fn a_full_disk_refuses_writes_and_recovers() {
 
     // The server comes back on a disk that, as far as it is concerned, is full.
     server.kill();
-    server.restart_with(&["free_space_floor=9999TiB"]).await;
+    server.restart_lacking(&["free_space_floor=9999TiB"]).await;
     let refused = upload.patch(half as u64, clip.bytes.slice(half..)).await;
     refused.expect_problem(503, "storage-full", "no room");
     let refused = playback.send(&batch).await;

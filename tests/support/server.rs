@@ -23,6 +23,8 @@ use super::{
 /// Quick to commit and refresh, so that tests need not wait for figures.
 const SETTINGS: [&str; 3] = ["lake.commit_ms=200", "lake.refresh_ms=200", "shutdown_ms=5000"];
 
+const READY: &str = "/readyz";
+
 /// A server. It is killed when this is dropped; should the test fail, its log is shown.
 pub struct Server {
     /// `http://127.0.0.1:PORT`.
@@ -61,7 +63,7 @@ impl Server {
             server.port = free_port();
             server.url = format!("http://127.0.0.1:{}", server.port);
             server.spawn(&[]);
-            if server.becomes_ready().await {
+            if server.answers(READY).await {
                 return server;
             }
             assert!(server.log().contains("in use"), "the server ended at once:\n{}", server.log());
@@ -87,15 +89,15 @@ impl Server {
         self.child = Some(command.spawn().expect("the program starts"));
     }
 
-    /// Waits until the server is ready; false if it ended instead.
-    async fn becomes_ready(&mut self) -> bool {
+    /// Waits until this address is answered with 200; false if the server ended instead.
+    async fn answers(&mut self, path: &str) -> bool {
         let stranger = self.stranger();
         let child = self.child.as_mut().expect("a process");
-        let ready = wait_until("the server is ready", LONG, async || {
+        let ready = wait_until(format!("{path} is answered with 200"), LONG, async || {
             if child.try_wait().expect("its state").is_some() {
                 return Ok(false);
             }
-            match stranger.try_send(stranger.request(Method::GET, "/readyz")).await {
+            match stranger.try_send(stranger.request(Method::GET, path)).await {
                 Ok(reply) if reply.status == 200 => Ok(true),
                 Ok(reply) => Err(reply.text()),
                 Err(error) => Err(error.to_string()),
@@ -175,7 +177,14 @@ impl Server {
     /// Starts the server again, with more settings.
     pub async fn restart_with(&mut self, more: &[&str]) {
         self.spawn(more);
-        assert!(self.becomes_ready().await, "the server did not come back:\n{}", self.log());
+        assert!(self.answers(READY).await, "the server did not come back:\n{}", self.log());
+    }
+
+    /// Starts the server again with settings under which it is alive but may say that it lacks
+    /// something.
+    pub async fn restart_lacking(&mut self, more: &[&str]) {
+        self.spawn(more);
+        assert!(self.answers("/healthz").await, "the server did not come back:\n{}", self.log());
     }
 
     /// SIGTERM; returns how the server ended.

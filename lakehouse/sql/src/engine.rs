@@ -14,7 +14,10 @@ use tokio::sync::Mutex;
 use crate::{QueryResult, Snapshot, SqlError};
 
 /// How the three largest users of memory are named when it runs out.
-const NAMED_CONSUMERS: NonZeroUsize = NonZeroUsize::new(3).unwrap_or(NonZeroUsize::MIN);
+const NAMED_CONSUMERS: NonZeroUsize = match NonZeroUsize::new(3) {
+    Some(three) => three,
+    None => NonZeroUsize::MIN,
+};
 
 /// What a query may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -35,7 +35,8 @@ pub struct Sink {
     /// writer has not made or looked into, so that a takeover in between is always noticed.
     base: DeltaTableState,
     store: LogStoreRef,
-    writer: RecordBatchWriter,
+    /// The table as opened, for the form of its files.
+    opened: DeltaTable,
     schema: SchemaRef,
 }
 
@@ -43,9 +44,8 @@ impl Sink {
     /// Opens the table, making it if it is absent.
     pub async fn open(lake: Lake) -> Result<Self, WriterError> {
         let table = lake.open_or_create(schema::playback_events()).await?;
-        let writer = writer(&table)?;
-        let schema = writer.arrow_schema();
-        Ok(Self { lake, base: table.snapshot()?.clone(), store: table.log_store(), writer, schema })
+        let schema = RecordBatchWriter::for_table(&table)?.arrow_schema();
+        Ok(Self { lake, base: table.snapshot()?.clone(), store: table.log_store(), opened: table, schema })
     }
 
     /// The form that rows must have.
@@ -106,10 +106,11 @@ impl Sink {
         rows: Vec<RecordBatch>,
         moves: &BTreeMap<Partition, Move>,
     ) -> Result<(), WriterError> {
+        let mut writer = RecordBatchWriter::for_table(&self.opened)?;
         for batch in rows {
-            self.writer.write(batch).await?;
+            writer.write(batch).await?;
         }
-        let files = self.writer.flush().await?;
+        let files = writer.flush().await?;
         let mut transactions = Vec::with_capacity(moves.len() * 2);
         for (partition, m) in moves {
             transactions.push(txn::set_offset(TOPIC, *partition, m.after));
@@ -150,10 +151,6 @@ impl Sink {
     pub async fn reread(&self) -> Result<DeltaTable, WriterError> {
         self.table().await
     }
-}
-
-fn writer(table: &DeltaTable) -> Result<RecordBatchWriter, WriterError> {
-    Ok(RecordBatchWriter::for_table(table)?)
 }
 
 async fn progress(

@@ -138,23 +138,15 @@ fn publish(seams: &Seams, tasks: &Tasks) {
             Ok(())
         }
     });
+    let mut settings = CollectorConfig::new(&seams.owner);
+    // What was deleted is to be gone while its owner still looks.
+    settings.interval = Duration::from_secs(5);
     let collector = Arc::new(Collector::new(
         Arc::clone(&seams.catalog),
         Arc::clone(&seams.objects),
         Arc::clone(&seams.clock),
-        CollectorConfig::new(&seams.owner),
+        settings,
     ));
-    // A deletion writes to the outbox: the objects need not wait for the next round.
-    let (waker, catalog) = (collector.waker(), Arc::clone(&seams.catalog));
-    tasks.spawn("collector waker", move |cancel| {
-        let (waker, catalog) = (Arc::clone(&waker), Arc::clone(&catalog));
-        async move {
-            while cancel.run_until_cancelled(catalog.outbox_changed()).await.is_some() {
-                waker.notify_one();
-            }
-            Ok(())
-        }
-    });
     let board = tasks.health().clone();
     tasks.spawn("collector", move |cancel| {
         let (collector, health) = (Arc::clone(&collector), board.register("collector rounds"));

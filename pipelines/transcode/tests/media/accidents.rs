@@ -45,14 +45,13 @@ async fn interrupted(
     let source = Arc::new(Memory(ordinary("640x360", "30", 30).into()));
     let runner = ChildRunner::new(config);
     let running = runner.run(source, &mut keeper, cancel);
+    tokio::pin!(running);
     let pid = || Pid::from_raw(i32::try_from(*process_id.lock().unwrap()).unwrap());
-    let ((), outcome) = tokio::join!(
-        async {
-            came.notified().await;
-            interrupt(pid());
-        },
-        running
-    );
+    tokio::select! {
+        outcome = &mut running => panic!("ended before its first segment was seen: {outcome:?}"),
+        () = came.notified() => interrupt(pid()),
+    }
+    let outcome = running.await;
     (outcome, pid())
 }
 
@@ -71,7 +70,7 @@ async fn a_child_that_is_killed() {
 
 async fn a_child_that_hangs() {
     let mut impatient = config();
-    impatient.stall_timeout = Duration::from_millis(700);
+    impatient.stall_timeout = Duration::from_millis(2500);
     let (outcome, pid) =
         interrupted(impatient, &CancellationToken::new(), |pid| kill(pid, Signal::SIGSTOP).unwrap()).await;
     let error = outcome.unwrap_err();
@@ -157,8 +156,8 @@ impl SourceReader for Slow {
 
 async fn a_slow_source_is_not_a_hang() {
     let mut impatient = config();
-    impatient.stall_timeout = Duration::from_millis(900);
-    let source = Arc::new(Slow(Memory(ordinary("160x120", "10", 1).into()), Duration::from_millis(2000)));
+    impatient.stall_timeout = Duration::from_millis(1500);
+    let source = Arc::new(Slow(Memory(ordinary("160x120", "10", 1).into()), Duration::from_millis(2500)));
     let outcome = ChildRunner::new(impatient).run(source, &mut Keeper::default(), &CancellationToken::new()).await;
     assert!(outcome.is_ok(), "{outcome:?}");
 }
