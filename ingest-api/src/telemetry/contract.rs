@@ -10,7 +10,7 @@ pub const MAX_EVENTS: usize = 500;
 pub const MAX_BODY: usize = 256 << 10;
 
 /// What a player reports of one session.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TelemetryBatch {
     /// One playback of one video in one player.
@@ -39,7 +39,7 @@ pub struct TelemetryBatch {
 }
 
 /// One event of a batch.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TelemetryEvent {
     /// Its number in the session, from 0; a resent event keeps its number.

@@ -69,19 +69,19 @@ counted as (
     from views
     group by video_id
 ),
-grid as (
-    select a.video_id, l.duration_ms, a.sessions, coalesce(c.views, 0) as views, unnest(generate_series(0, 99)) as point
-    from audience as a
-    inner join lengths as l on a.video_id = l.video_id
-    left join counted as c on a.video_id = c.video_id
+points as (
+    select unnest(generate_series(0, 99)) as point
 )
 select
-    g.video_id,
+    a.video_id,
     g.point,
-    g.duration_ms,
-    g.sessions,
-    g.views,
-    coalesce(p.watched_ms, 0.0) / nullif(g.views * g.duration_ms / 100.0, 0.0) as watched_ratio,
-    cast(coalesce(p.sessions, 0) as double) / g.sessions as viewers_ratio
-from grid as g
-left join by_point as p on g.video_id = p.video_id and g.point = p.point
+    l.duration_ms,
+    a.sessions,
+    coalesce(c.views, 0) as views,
+    coalesce(p.watched_ms, 0.0) / (c.views * l.duration_ms / 100.0) as watched_ratio,
+    cast(coalesce(p.sessions, 0) as double) / a.sessions as viewers_ratio
+from audience as a
+cross join points as g
+inner join lengths as l on a.video_id = l.video_id
+left join counted as c on a.video_id = c.video_id
+left join by_point as p on a.video_id = p.video_id and g.point = p.point

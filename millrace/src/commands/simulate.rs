@@ -213,7 +213,11 @@ fn choose<'a>(rng: &mut ChaCha8Rng, cards: &'a [Card], taste: &str) -> Option<&'
 ///
 /// # Errors
 /// See [`ClientError`]; what was acknowledged before stays.
-pub async fn simulate(client: &Client, plan: &Plan, progress: &dyn Fn(u64)) -> Result<Outcome, ClientError> {
+pub async fn simulate(
+    client: &Client,
+    plan: &Plan,
+    progress: &(dyn Fn(u64) + Send + Sync),
+) -> Result<Outcome, ClientError> {
     let mut cards = videos(client, plan).await?;
     // The server lists by age; the seed decides what is popular.
     let mut rng = ChaCha8Rng::seed_from_u64(plan.seed);

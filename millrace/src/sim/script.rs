@@ -86,7 +86,8 @@ pub fn session(rng: &mut impl Rng, duration_ms: u32) -> Script {
         player.push(EventKind::Error, None).error_code = Some("networkError".to_owned());
         return Script { events: player.events, source, watched_ms: 0 };
     }
-    let startup = LogNormal::new(6.2, 0.6).map_or(500.0, |spread| spread.sample(rng)).clamp(40.0, 20_000.0) as u32;
+    let startup: f64 = LogNormal::new(6.2, 0.6).map_or(500.0, |spread| spread.sample(rng));
+    let startup = startup.clamp(40.0, 20_000.0) as u32;
     player.at_us += i64::from(startup) * 1000;
     player.push(EventKind::Start, None).startup_ms = Some(startup);
 

@@ -1,5 +1,4 @@
 //! How renditions are told to players: playlists written by the project, from what the catalog
 //! knows. Pure; the transcode stage and the playback API share it.
 
-#[path = "../../transcode/src/playlists.rs"]
 pub mod playlists;

@@ -2,7 +2,7 @@
 //!
 //! [`run::TranscodeStage`] leases a job and starts a child process through [`worker`]; the child
 //! ([`child`]) shuts itself in ([`sandbox`]), decodes once, and sends back segments ([`cmaf`]) for the
-//! rungs that [`ladder`] chose. [`playlists`] writes the HLS playlists for the playback API.
+//! rungs that [`ladder`] chose. The crate `packaging` writes the playlists from what the catalog then knows.
 //! `millrace` calls [`child::child_main`] for its hidden subcommand and [`worker::sandbox_level`] for
 //! `doctor`.
 
@@ -10,8 +10,8 @@ pub mod child;
 pub mod cmaf;
 pub mod decide;
 pub mod ladder;
+mod libraries;
 pub mod limits;
-pub mod playlists;
 pub mod protocol;
 pub mod run;
 pub mod sandbox;
@@ -20,6 +20,7 @@ pub mod timeline;
 pub mod worker;
 
 pub use child::child_main;
+pub use libraries::{MediaLibraries, media_libraries};
 pub use limits::Limits;
 pub use run::{JobOutcome, StageError, TranscodeStage};
 pub use worker::{ChildProgram, ChildRunner, RunnerConfig, SandboxReport, sandbox_level};
