@@ -137,14 +137,6 @@ impl Client {
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.json(self.request(Method::GET, path)).await
     }
-
-    /// Posts JSON to a path and reads the JSON answer.
-    ///
-    /// # Errors
-    /// See [`ClientError`].
-    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &serde_json::Value) -> Result<T, ClientError> {
-        self.json(self.request(Method::POST, path).json(body)).await
-    }
 }
 
 impl ClientError {

@@ -306,7 +306,8 @@ impl Config {
         figment = match &flags.file {
             Some(file) if !file.is_file() => return Err(ConfigError::NoFile(file.display().to_string())),
             Some(file) => figment.merge(Toml::file_exact(file)),
-            None => figment.merge(Toml::file_exact("millrace.toml")),
+            None if Path::new("millrace.toml").is_file() => figment.merge(Toml::file_exact("millrace.toml")),
+            None => figment,
         };
         figment = figment.merge(Env::prefixed("MILLRACE_").ignore(&CLIENT_VARIABLES).split("__"));
         if let Some(listen) = flags.listen {
@@ -454,6 +455,14 @@ mod tests {
         let config = load("[uploads]\nmax_size = \"2 GiB\"", &["uploads.max_size=3GiB", "transcode.workers=2"]);
         let config = config.unwrap();
         assert_eq!((config.uploads.max_size, config.transcode.workers), (ByteSize::gib(3), 2));
+    }
+
+    #[test]
+    fn a_file_is_needed_only_where_it_is_named() {
+        // The tests run in the crate's folder, which has no millrace.toml.
+        assert!(Config::load(&Flags::default()).is_ok());
+        let named = Flags { file: Some("no/such/file.toml".into()), ..Flags::default() };
+        assert!(Config::load(&named).unwrap_err().to_string().contains("no/such/file.toml"));
     }
 
     #[test]

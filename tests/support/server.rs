@@ -209,7 +209,10 @@ impl Drop for Server {
         if std::thread::panicking() {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
-            eprintln!("--- the server's log, last lines ---\n{}", lines[lines.len().saturating_sub(80)..].join("\n"));
+            eprintln!("--- the server's log, last lines ---");
+            for line in &lines[lines.len().saturating_sub(60)..] {
+                eprintln!("{}", line.chars().take(500).collect::<String>());
+            }
         }
     }
 }

@@ -69,6 +69,10 @@ async fn find(ingest: &Ingest, caller: &Caller, id: &str) -> Result<Upload, Prob
             "start a new upload",
         ));
     }
+    // Of a deleted video nothing is left, although its rows may wait for the collector.
+    if upload.state == UploadState::Complete && ingest.access.catalog.video(upload.video_id).await?.is_none() {
+        return Err(Problem::not_found("upload"));
+    }
     Ok(upload)
 }
 

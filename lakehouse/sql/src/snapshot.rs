@@ -219,10 +219,8 @@ impl Snapshot {
         let dialect = state.config().options().sql_parser.dialect;
         let statement = state.sql_to_statement(sql, &dialect).map_err(SqlError::planning)?;
         let references = state.resolve_table_references(&statement).map_err(SqlError::planning)?;
-        for reference in &references {
-            self.check_known(reference)?;
-        }
-        let plan = state.statement_to_plan(statement).await.map_err(SqlError::planning)?;
+        let planned = state.statement_to_plan(statement).await;
+        let plan = planned.map_err(|error| self.unknown(&references).unwrap_or_else(|| SqlError::planning(error)))?;
         SQLOptions::new()
             .with_allow_ddl(false)
             .with_allow_dml(false)
@@ -232,16 +230,19 @@ impl Snapshot {
         Ok(plan)
     }
 
-    fn check_known(&self, reference: &TableReference) -> Result<(), SqlError> {
-        let elsewhere = reference.schema().is_some_and(|schema| schema != "public");
-        if elsewhere || self.context.table_exist(reference.clone()).unwrap_or(false) {
-            return Ok(());
-        }
+    /// What to say of a statement that can't be planned if it names something that is not there.
+    fn unknown(&self, references: &[TableReference]) -> Option<SqlError> {
+        let state = self.context.state();
+        let missing = references.iter().find(|reference| {
+            reference.schema().is_none_or(|schema| schema == "public")
+                && !state.table_functions().contains_key(reference.table())
+                && !self.context.table_exist((*reference).clone()).unwrap_or(false)
+        })?;
         let known = self.names();
-        Err(if known.is_empty() {
+        Some(if known.is_empty() {
             SqlError::NoLake
         } else {
-            SqlError::UnknownTable { name: reference.to_string(), known }
+            SqlError::UnknownTable { name: missing.to_string(), known }
         })
     }
 }

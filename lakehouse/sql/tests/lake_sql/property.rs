@@ -40,10 +40,10 @@ struct Draw {
 fn draw() -> impl Strategy<Value = Draw> {
     let who = (0u8..2, 0u128..2, 0u128..3, 0u32..60);
     // Steps between server times: mostly small, now and then past the deduplication window.
-    let when = (prop_oneof![8 => 0i64..20, 1 => Just(7 * 1440), 1 => Just(7 * 1440 + 1)], prop_oneof![
-        5 => Just(0i64), 2 => 0i64..120, 1 => 0i64..7 * 1440,
+    let when = (prop_oneof![40 => 0i64..2, 8 => 0i64..40, 1 => Just(7 * 1440), 1 => Just(7 * 1440 + 1)], prop_oneof![
+        9 => Just(0i64), 2 => 0i64..120, 1 => 0i64..7 * 1440,
     ]);
-    let interval = prop_oneof![1 => Just(None), 6 => (0u32..100_000, 0u32..10_001).prop_map(|(f, l)| Some((f, f + l)))];
+    let interval = prop_oneof![1 => Just(None), 6 => (0u32..100_000, prop_oneof![0u32..10_001, Just(10_000)]).prop_map(|(f, l)| Some((f, f + l)))];
     let flags = (prop::bool::weighted(0.2), prop::bool::weighted(0.85), prop::bool::weighted(0.1), any::<bool>());
     let duration = prop_oneof![1 => Just(None), 4 => prop_oneof![Just(5_001u32), Just(59_999), Just(60_000), Just(100_000)].prop_map(Some)];
     let log = (prop::bool::weighted(0.3), prop::bool::weighted(0.1));

@@ -40,18 +40,21 @@ async fn strike(fault: Fault, at: usize) -> bool {
     deps.lake = Lake::local(Arc::new(objects)).unwrap();
     deps.log = Arc::new(TrappedLog { inner: world.log.clone(), trap: trap.clone() });
 
-    let mut life = world.live_with("one", deps.clone());
-    let flushed = async {
+    let mut life = world.live_with("one", deps);
+    let orderly = async {
         life.handle.flush(None).await.unwrap();
+        life.cancel.cancel();
+        std::future::pending::<()>().await;
     };
     tokio::select! {
-        () = flushed => {}
-        () = trap.hanging.notified() => {}
-        _ended = &mut life.task => {}
+        () = orderly => {}
+        () = trap.hanging.notified() => {
+            life.task.abort();
+            assert!(life.task.await.unwrap_err().is_cancelled());
+        }
+        // A failure ends the life with an error, or was settled by a look at the table.
+        ended = &mut life.task => assert!(ended.is_ok(), "{fault:?} at {at}: {ended:?}"),
     }
-    // What hangs is killed; what failed has ended by itself or gone on.
-    life.task.abort();
-    let _ = life.task.await;
 
     fed += feed(&world, 2).await;
     let next = world.live();
