@@ -127,7 +127,7 @@ enum Command {
         #[arg(long)]
         clips: PathBuf,
         /// How many simulated viewers
-        #[arg(long, default_value_t = 120)]
+        #[arg(long, default_value_t = 400)]
         viewers: u32,
         /// Decides who watches what
         #[arg(long, default_value_t = 1)]

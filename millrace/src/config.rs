@@ -14,7 +14,9 @@ use access::SignUp;
 use event_schemas::{ByteSize, Millis};
 use figment::{
     Figment,
+    error::Kind,
     providers::{Env, Format as _, Serialized, Toml},
+    value::Value,
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -257,7 +259,11 @@ pub struct Flags {
 
 /// Variables with the prefix that are no keys: they configure the clients among the commands, the
 /// program's own log, the scripts and the tests.
-const CLIENT_VARIABLES: [&str; 11] = [
+const CLIENT_VARIABLES: [&str; 15] = [
+    "artifacts",
+    "full_page",
+    "theme",
+    "transcode_ms",
     "config",
     "url",
     "login",
@@ -271,17 +277,40 @@ const CLIENT_VARIABLES: [&str; 11] = [
     "require_all",
 ];
 
-fn unreadable(error: figment::Error) -> ConfigError {
+/// What the values of keys look like whose types do not say so by themselves.
+fn form_of(key: &str) -> &'static str {
+    match key {
+        "listen" => "; allowed is an address with a port, such as 127.0.0.1:8080",
+        "public_url" => "; allowed is an address such as https://video.example.org",
+        key if key.starts_with("trusted_proxies") => "; allowed are networks such as 10.0.0.0/8",
+        _ => "",
+    }
+}
+
+/// The value, where what is wrong with it does not name it already.
+fn shown(figment: &Figment, key: &str, kind: &Kind) -> String {
+    match (kind, figment.find_value(key)) {
+        (Kind::Message(_), Ok(Value::String(_, text))) => format!(" is `{text}`"),
+        _ => String::new(),
+    }
+}
+
+fn unreadable(error: figment::Error, figment: &Figment) -> ConfigError {
     let lines: Vec<String> = error
         .into_iter()
         .map(|error| {
             let key = error.path.join(".");
             let source = error.metadata.as_ref().map_or_else(String::new, |metadata| {
-                let place = metadata.source.as_ref().map_or_else(|| metadata.name.to_string(), ToString::to_string);
+                let place = match &metadata.source {
+                    Some(source) => source.to_string(),
+                    // A flag is merged as a pair, which has no name of its own.
+                    None if metadata.name.starts_with('(') => "the command line".to_owned(),
+                    None => metadata.name.to_string(),
+                };
                 format!(" (from {place})")
             });
             match &error.kind {
-                figment::error::Kind::UnknownField(field, allowed) => {
+                Kind::UnknownField(field, allowed) => {
                     let section = if key.is_empty() { String::new() } else { format!("{key}.") };
                     let section = section.strip_suffix(&format!("{field}.")).unwrap_or(&section).to_owned();
                     format!(
@@ -289,7 +318,10 @@ fn unreadable(error: figment::Error) -> ConfigError {
                         allowed.join(", ")
                     )
                 }
-                kind => format!("configuration key `{key}`{source}: {kind}"),
+                kind if key.is_empty() => format!("the configuration can't be read{source}: {kind}"),
+                kind => {
+                    format!("configuration key `{key}`{}{source}: {kind}{}", shown(figment, &key, kind), form_of(&key))
+                }
             }
         })
         .collect();
@@ -322,10 +354,10 @@ impl Config {
         for set in &flags.set {
             let (key, value) = set.split_once('=').ok_or_else(|| ConfigError::BadSet(set.clone()))?;
             // As in a variable: numbers, booleans and lists are read as such, all else is text.
-            let value: figment::value::Value = value.parse().map_err(|_| ConfigError::BadSet(set.clone()))?;
+            let value: Value = value.parse().map_err(|_| ConfigError::BadSet(set.clone()))?;
             figment = figment.merge((key.trim(), value));
         }
-        let config: Self = figment.extract().map_err(unreadable)?;
+        let config: Self = figment.extract().map_err(|error| unreadable(error, &figment))?;
         config.check()?;
         Ok(config)
     }

@@ -70,7 +70,7 @@ async fn unknown_keys_and_bad_values_are_named() {
         ("lissten=127.0.0.1:1", &["`lissten`", "does not exist", "listen"][..]),
         ("uploads.chunk_size=1", &["`uploads.chunk_size`", "1 bytes", "64 KiB to 256 MiB"]),
         ("transcode.workers=0", &["`transcode.workers`", "`0`", "1 to 65536"]),
-        ("transcode.workers=some", &["`transcode.workers`", "some"]),
+        ("transcode.workers=some", &["`transcode.workers`", "some", "from the command line"]),
         ("storage=s4://bucket", &["`storage`", "s4://bucket", "file:"]),
         ("catalog=mysql:x", &["`catalog`", "mysql:x", "sqlite:"]),
         ("public_url=ftp://here", &["`public_url`", "ftp://here", "http"]),

@@ -59,7 +59,7 @@ async fn uploads_that_break_the_protocol_are_refused() {
     for method in [Method::HEAD, Method::DELETE] {
         assert!(matches!(send(upload.request(method)).await.status, 404 | 410));
     }
-    upload.patch(400, bytes.slice(400..)).await.expect_problem(410, "upload-gone", "terminated");
+    upload.patch(400, bytes.slice(400..)).await.expect_problem(410, "upload-gone", "new upload");
     ada.has_nothing().await;
     wait_until("the chunks of the terminated upload are gone", SHORT, async || {
         let left = server.files("uploads");

@@ -14,9 +14,9 @@ use crate::support::{Creator, LONG, Playback, SHORT, Server, Viewer, clips, wait
 
 const SENDERS: usize = 8;
 /// The server is killed when so many events are acknowledged.
-const KILL_AT: [usize; 3] = [300, 1500, 3000];
+const KILL_AT: [usize; 3] = [200, 1000, 2000];
 /// The senders stop after so many.
-const ENOUGH: usize = 4500;
+const ENOUGH: usize = 3000;
 
 type Event = (String, u32);
 
@@ -31,8 +31,8 @@ struct Ledger {
 
 #[tokio::test]
 async fn a_telemetry_flood_survives_kills() {
-    let clip = clips::tiny(70).await;
-    let mut server = Server::start(&["lake.commit_ms=50", "transcode.lease_ms=2000"]).await;
+    let clip = clips::tiny(20).await;
+    let mut server = Server::start(&["lake.commit_ms=100", "transcode.lease_ms=2000"]).await;
     let ada = Creator::sign_up(&server, "ada").await;
     let video = ada.publish(&clip, "Flooded").await;
 
@@ -96,8 +96,8 @@ async fn send(sender: usize, viewer: &mut Viewer, video: &str, ledger: &RefCell<
     while ledger.borrow().acknowledged.len() < ENOUGH {
         let Some(mut playback) = open(viewer, video).await else { continue };
         let mut batch = vec![playback.event("attempt"), playback.event("start")];
-        for at in (0..70_000).step_by(2_500) {
-            batch.push(playback.watched("heartbeat", at, at + 2_500));
+        for at in (0..20_000).step_by(1_000) {
+            batch.push(playback.watched("heartbeat", at, at + 1_000));
             if batch.len() < 5 {
                 continue;
             }

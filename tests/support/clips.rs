@@ -20,9 +20,10 @@ pub struct Clip {
 
 static MAKING: LazyLock<Mutex<()>> = LazyLock::new(Mutex::default);
 
+/// Pictures a second.
 const RATE: u64 = 24;
 
-async fn make(name: &str, seconds: u64, size: &str, arguments: &[&str]) -> Clip {
+async fn make(name: &str, seconds: u64, (size, rate): (&str, u64), arguments: &[&str]) -> Clip {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("clips").join(name);
     {
         let _one_at_a_time = MAKING.lock().await;
@@ -32,7 +33,7 @@ async fn make(name: &str, seconds: u64, size: &str, arguments: &[&str]) -> Clip 
             let staged = path.with_file_name(format!("{}-{name}", std::process::id()));
             let output = Command::new("ffmpeg")
                 .args(["-v", "error", "-nostdin", "-y"])
-                .args(["-f", "lavfi", "-i", &format!("testsrc2=size={size}:rate={RATE}:duration={seconds}")])
+                .args(["-f", "lavfi", "-i", &format!("testsrc2=size={size}:rate={rate}:duration={seconds}")])
                 .args(["-f", "lavfi", "-i", &format!("sine=frequency=440:sample_rate=48000:duration={seconds}")])
                 .args(arguments)
                 .arg(&staged)
@@ -43,34 +44,35 @@ async fn make(name: &str, seconds: u64, size: &str, arguments: &[&str]) -> Clip 
         }
     }
     let bytes = Bytes::from(std::fs::read(&path).expect("the clip"));
-    Clip { path, bytes, duration_ms: seconds as i64 * 1000, frames: seconds * RATE }
+    Clip { path, bytes, duration_ms: seconds as i64 * 1000, frames: seconds * rate }
 }
 
 const H264: [&str; 10] =
     ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac", "-movflags", "+faststart"];
 
-/// `seconds` of a tiny picture, which is transcoded in a moment.
+/// `seconds` of few and tiny pictures, which are transcoded in a moment.
 pub async fn tiny(seconds: u64) -> Clip {
-    make(&format!("tiny-{seconds}s.mp4"), seconds, "160x90", &H264).await
+    make(&format!("tiny-{seconds}s-8fps.mp4"), seconds, ("160x90", 8), &H264).await
 }
 
 /// 12 seconds at 320×180.
 pub async fn small() -> Clip {
-    make("small-12s.mp4", 12, "320x180", &H264).await
+    make("small-12s.mp4", 12, ("320x180", RATE), &H264).await
 }
 
 /// `seconds` at 640×360, which makes two renditions and keeps a transcoder busy for a while.
 pub async fn wide(seconds: u64) -> Clip {
-    make(&format!("wide-{seconds}s.mp4"), seconds, "640x360", &H264).await
+    make(&format!("wide-{seconds}s.mp4"), seconds, ("640x360", RATE), &H264).await
 }
 
 /// 12 seconds of uncompressed pictures: about 24 MiB, of which every byte can be seen.
 pub async fn large() -> Clip {
-    make("large-12s.avi", 12, "320x180", &["-c:v", "rawvideo", "-pix_fmt", "yuv420p", "-c:a", "pcm_s16le"]).await
+    make("large-12s.avi", 12, ("320x180", RATE), &["-c:v", "rawvideo", "-pix_fmt", "yuv420p", "-c:a", "pcm_s16le"])
+        .await
 }
 
 /// 6 seconds whose index is at the end of the file, so that nothing of it can be read once the
 /// end is cut off.
 pub async fn index_last() -> Clip {
-    make("index-last-6s.mp4", 6, "320x180", &H264[..8]).await
+    make("index-last-6s.mp4", 6, ("320x180", RATE), &H264[..8]).await
 }

@@ -29,7 +29,8 @@ pub struct Snapshot {
 
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let versions: Vec<_> = self.tables.iter().map(|(def, table)| (def.name, table.as_ref().and_then(DeltaTable::version))).collect();
+        let versions: Vec<_> =
+            self.tables.iter().map(|(def, table)| (def.name, table.as_ref().and_then(DeltaTable::version))).collect();
         f.debug_struct("Snapshot").field("versions", &versions).finish_non_exhaustive()
     }
 }

@@ -87,7 +87,11 @@ pub fn playback_events() -> &'static TableDef {
         add(provenance::LOG_INDEX, DataType::Int64, "place of the event in that record, from 0");
         add(provenance::PRODUCER, DataType::Utf8, "UUID of the producer of that record");
         add(provenance::PRODUCER_EPOCH, DataType::Int64, "rises each time the producer starts");
-        add(provenance::PRODUCER_SEQ, DataType::Int64, "number of the record among its producer's, from 0 in each epoch");
+        add(
+            provenance::PRODUCER_SEQ,
+            DataType::Int64,
+            "number of the record among its producer's, from 0 in each epoch",
+        );
         add(provenance::EVENT_DATE, DataType::Date32, "UTC day of event_ts; the table is partitioned by it");
         TableDef {
             name: "playback_events",

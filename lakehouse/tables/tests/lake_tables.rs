@@ -1,5 +1,7 @@
 //! Opening, creating and growing tables on local files.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
@@ -77,10 +79,7 @@ async fn a_snapshot_says_how_far_each_partition_has_come() {
         .await
         .unwrap();
     let table = lake.open(schema::playback_events()).await.unwrap().unwrap();
-    assert_eq!(
-        txn::offsets(&table, Topic::Playback, 4).await.unwrap(),
-        OffsetVector::single(Partition(2), Offset(17))
-    );
+    assert_eq!(txn::offsets(&table, Topic::Playback, 4).await.unwrap(), OffsetVector::single(Partition(2), Offset(17)));
     let progress = txn::progress(&table, Topic::Playback, Partition(2)).await.unwrap();
     assert_eq!(progress, txn::Progress { next: Offset(17), owner: 3 });
 }

@@ -16,9 +16,7 @@ pub fn touched(before: &OffsetVector, after: &OffsetVector) -> Option<String> {
         .0
         .iter()
         .filter(|(partition, next)| **next > before.get(**partition))
-        .map(|(partition, _)| {
-            format!("(topic_partition = {partition} and log_offset >= {})", before.get(*partition))
-        })
+        .map(|(partition, _)| format!("(topic_partition = {partition} and log_offset >= {})", before.get(*partition)))
         .collect();
     if added.is_empty() {
         return None;
@@ -42,9 +40,11 @@ pub struct HourRow {
 pub fn hours(rows: &[HourRow], since: Timestamp, offsets: &OffsetVector) -> BTreeMap<VideoId, HoursOfVideo> {
     let mut videos: BTreeMap<VideoId, HoursOfVideo> = BTreeMap::new();
     for row in rows {
-        let video = videos
-            .entry(row.video)
-            .or_insert_with(|| HoursOfVideo { rule: RULE_VERSION, offsets: offsets.clone(), hours: Vec::new() });
+        let video = videos.entry(row.video).or_insert_with(|| HoursOfVideo {
+            rule: RULE_VERSION,
+            offsets: offsets.clone(),
+            hours: Vec::new(),
+        });
         if row.hour >= since {
             video.hours.push(HourStats { hour: row.hour, counters: row.counters });
         }

@@ -1,20 +1,12 @@
 //! The jobs' I/O: which videos have new rows, the queries, the store.
 
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use arrow::array::Array;
 use event_schemas::{Clock, Fault, Faulty, Millis, OffsetVector, VideoId};
 use lake_sql::{Snapshot, SqlEngine, SqlError, bigints, doubles, instants, texts};
 use metrics::{counter, histogram};
-use serving_store::{
-    ServingError, ServingStore,
-    counters::VideoCounters,
-    stats::VideoFigure,
-};
+use serving_store::{ServingError, ServingStore, counters::VideoCounters, stats::VideoFigure};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -192,9 +184,5 @@ impl LakeViews {
 }
 
 fn ids(values: &arrow::array::StringArray) -> Result<Vec<VideoId>, LakeViewsError> {
-    values
-        .iter()
-        .flatten()
-        .map(|text| text.parse().map_err(|_| LakeViewsError::Malformed(text.to_owned())))
-        .collect()
+    values.iter().flatten().map(|text| text.parse().map_err(|_| LakeViewsError::Malformed(text.to_owned()))).collect()
 }

@@ -138,7 +138,8 @@ impl States {
         }
         let saved = self.store.load(partition)?;
         let intake = match saved {
-            Some(saved) if saved.next <= committed => match self.catch_up(partition, saved, committed, log, sink).await {
+            Some(saved) if saved.next <= committed => match self.catch_up(partition, saved, committed, log, sink).await
+            {
                 Err(WriterError::Log(LogError::OffsetDropped { .. })) => None,
                 other => Some(other?),
             },

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef, Date32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array},
+    array::{
+        Array, ArrayRef, Date32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array,
+    },
     datatypes::SchemaRef,
     error::ArrowError,
 };
@@ -21,9 +23,8 @@ const MICROS_A_DAY: i64 = 86_400_000_000;
 pub fn to_table(partition: Partition, taken: &Taken, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let rows = taken.rows.num_rows();
     let source = taken.source;
-    let number = |value: u64| -> ArrayRef {
-        Arc::new(Int64Array::from_value(i64::try_from(value).unwrap_or(i64::MAX), rows))
-    };
+    let number =
+        |value: u64| -> ArrayRef { Arc::new(Int64Array::from_value(i64::try_from(value).unwrap_or(i64::MAX), rows)) };
     let columns = schema
         .fields()
         .iter()
@@ -32,7 +33,9 @@ pub fn to_table(partition: Partition, taken: &Taken, schema: &SchemaRef) -> Resu
                 provenance::TOPIC_PARTITION => number(u64::from(partition.0)),
                 provenance::LOG_GENERATION => number(source.generation),
                 provenance::LOG_OFFSET => number(source.offset.0),
-                provenance::LOG_INDEX => Arc::new(Int64Array::from_iter_values(taken.index.iter().copied().map(i64::from))),
+                provenance::LOG_INDEX => {
+                    Arc::new(Int64Array::from_iter_values(taken.index.iter().copied().map(i64::from)))
+                }
                 provenance::PRODUCER => {
                     let producer = source.stamp.id.to_string();
                     Arc::new(StringArray::from_iter_values(std::iter::repeat_n(producer, rows)))
@@ -58,7 +61,8 @@ fn days(rows: &RecordBatch) -> Result<ArrayRef, ArrowError> {
         .ok_or_else(|| ArrowError::SchemaError("event_ts is absent or of another type".to_owned()))?;
     let days = event_ts.values().iter().map(|micros| {
         let day = micros.div_euclid(MICROS_A_DAY);
-        i32::try_from(day).map_err(|_| ArrowError::ComputeError(format!("event_ts {micros} is in no representable day")))
+        i32::try_from(day)
+            .map_err(|_| ArrowError::ComputeError(format!("event_ts {micros} is in no representable day")))
     });
     Ok(Arc::new(Date32Array::from(days.collect::<Result<Vec<_>, _>>()?)))
 }

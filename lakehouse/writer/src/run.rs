@@ -202,8 +202,7 @@ impl Life<'_> {
         let stands = self.sink.take_over(&epochs).await?;
         for (partition, lease) in taken {
             let committed = stands.get(&partition).copied().unwrap_or_default().next;
-            let intake =
-                self.states.at(partition, committed, &self.deps.log, &self.deps.lake, &self.sink).await?;
+            let intake = self.states.at(partition, committed, &self.deps.log, &self.deps.lake, &self.sink).await?;
             if intake.next != committed {
                 self.pending_since.get_or_insert_with(Instant::now);
             }
@@ -229,8 +228,7 @@ impl Life<'_> {
             any = true;
             self.pending_since.get_or_insert_with(Instant::now);
             let intake = std::mem::take(&mut owned.intake);
-            let (intake, folded) =
-                self.states.fold(*partition, intake, records, self.sink.schema().clone()).await?;
+            let (intake, folded) = self.states.fold(*partition, intake, records, self.sink.schema().clone()).await?;
             owned.intake = intake;
             put_aside(self.deps, *partition, &folded).await?;
             counter!("millrace_lake_duplicate_rows_total").increment(folded.duplicate_rows as u64);

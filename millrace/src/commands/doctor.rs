@@ -59,7 +59,7 @@ fn disk(config: &Config) -> Finding {
     }
     match nix::sys::statvfs::statvfs(dir) {
         Ok(stat) => {
-            let free = ByteSize(stat.blocks_available() as u64 * stat.fragment_size() as u64);
+            let free = ByteSize(stat.blocks_available() * stat.fragment_size());
             let floor = config.free_space_floor;
             if free < floor {
                 let detail = format!("{free} free, under the floor of {floor}: writes are refused until there is room");

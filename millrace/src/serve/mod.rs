@@ -95,7 +95,7 @@ fn stop_on_signals(stop: CancellationToken) -> Result<(), Failure> {
 }
 
 async fn fill_with_demo(config: Config, clips: PathBuf, stop: CancellationToken) {
-    let plan = DemoPlan { clips, data_dir: config.data_dir.clone(), viewers: 120, seed: 1 };
+    let plan = DemoPlan { clips, data_dir: config.data_dir.clone(), viewers: 400, seed: 1 };
     let url = format!("http://{}", config.listen);
     let work = async {
         let client = Client::new(&url, None)?;

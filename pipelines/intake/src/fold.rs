@@ -173,8 +173,7 @@ impl PartitionIntake {
                 Err(error) => return Ok(Verdict::Unreadable(error.to_string())),
             }
         };
-        let source =
-            RowSource { generation: record.generation, offset: record.offset, stamp: envelope.producer };
+        let source = RowSource { generation: record.generation, offset: record.offset, stamp: envelope.producer };
         Ok(Verdict::Taken(Taken { source, rows, keys, index, duplicates }))
     }
 
@@ -257,7 +256,10 @@ fn column<'a, T: Array + 'static>(batch: &'a RecordBatch, name: &str) -> Result<
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use event_schemas::{Millis, playback::{EventKind, PlaybackEvent}};
+    use event_schemas::{
+        Millis,
+        playback::{EventKind, PlaybackEvent},
+    };
     use uuid::Uuid;
 
     use super::*;

@@ -20,7 +20,9 @@ pub enum ViewsError {
         first: Offset,
     },
     /// The state is ahead of the log.
-    #[error("partition {partition} was counted up to {state} and ends at {log} in the log: the log is not the one it was counted from")]
+    #[error(
+        "partition {partition} was counted up to {state} and ends at {log} in the log: the log is not the one it was counted from"
+    )]
     LogBehind {
         /// The partition.
         partition: Partition,

@@ -161,7 +161,8 @@ impl ViewsState {
         let mut totals = Vec::new();
         for guard in self.totals.prefix(prefix) {
             let (key, value) = guard.into_inner()?;
-            let video = key.get(4..).and_then(|id| uuid::Uuid::from_slice(id).ok()).ok_or_else(|| corrupt("a video"))?;
+            let video =
+                key.get(4..).and_then(|id| uuid::Uuid::from_slice(id).ok()).ok_or_else(|| corrupt("a video"))?;
             totals.push((VideoId::from_uuid(video), decode_totals(&value)?));
         }
         Ok(totals)

@@ -72,13 +72,11 @@ const WHO: &str = "right(viewer_id, 1) as viewer, right(video_id, 1) as video, r
 
 #[tokio::test(flavor = "multi_thread")]
 async fn session_progress() {
-    let got = csv(
-        "select right(session_id, 1) as session, log_index, watched_ms, watched_so_far_ms from session_progress \
-         where log_offset in (0, 3) order by log_offset, log_index",
-    )
-    .await;
-    let expected =
-        ["b,0,0,0", "b,1,10000,10000", "b,2,10000,20000", "b,3,10000,30000", "b,4,10000,40000"].into_iter();
+    let got =
+        csv("select right(session_id, 1) as session, log_index, watched_ms, watched_so_far_ms from session_progress \
+         where log_offset in (0, 3) order by log_offset, log_index")
+        .await;
+    let expected = ["b,0,0,0", "b,1,10000,10000", "b,2,10000,20000", "b,3,10000,30000", "b,4,10000,40000"].into_iter();
     let refused = ["5,0,0,0", "5,1,0,0", "5,2,0,0", "5,3,0,0", "5,4,0,0"];
     assert_eq!(got, expected.chain(refused).collect::<Vec<_>>());
 }
@@ -100,10 +98,7 @@ async fn starts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn engaged_views() {
     let got = csv(&format!("select {WHO}, event_ts from engaged_views order by event_ts")).await;
-    assert_eq!(
-        got,
-        ["1,1,b,2026-01-05T00:00:20Z", "1,1,c,2026-01-05T00:20:20Z", "1,1,d,2026-01-05T00:31:20Z"]
-    );
+    assert_eq!(got, ["1,1,b,2026-01-05T00:00:20Z", "1,1,c,2026-01-05T00:20:20Z", "1,1,d,2026-01-05T00:31:20Z"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,11 +118,10 @@ async fn view_qualifications_and_views() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn video_stats() {
-    let got = csv(
-        "select right(video_id, 1) as video, hour, starts, views, engaged_views, watch_ms from video_stats_hour \
-         order by video, hour",
-    )
-    .await;
+    let got =
+        csv("select right(video_id, 1) as video, hour, starts, views, engaged_views, watch_ms from video_stats_hour \
+         order by video, hour")
+        .await;
     assert_eq!(
         got,
         [
@@ -148,13 +142,12 @@ async fn video_stats() {
 async fn retention() {
     // Of video 1 three sessions saw 0–30 s, one of them 0–10 s twice, for two views. Of video 2 two
     // sessions saw the first half, one of them 1 s more, for two views.
-    let got = csv(
-        "select right(video_id, 1) as video, min(point), max(point), count(*), duration_ms, sessions, views, \
+    let got =
+        csv("select right(video_id, 1) as video, min(point), max(point), count(*), duration_ms, sessions, views, \
          round(watched_ratio, 6) as watched, round(viewers_ratio, 6) as viewers from retention \
          group by video_id, duration_ms, sessions, views, round(watched_ratio, 6), round(viewers_ratio, 6) \
-         order by video, min(point)",
-    )
-    .await;
+         order by video, min(point)")
+        .await;
     assert_eq!(
         got,
         [

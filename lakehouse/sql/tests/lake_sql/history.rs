@@ -69,12 +69,7 @@ pub fn record(offset: u64, number: u64, events: &[PlaybackEvent]) -> StoredRecor
         key: Bytes::new(),
         payload,
     };
-    StoredRecord {
-        generation: 1,
-        offset: Offset(offset),
-        appended_at: Timestamp::default(),
-        bytes: envelope.encode(),
-    }
+    StoredRecord { generation: 1, offset: Offset(offset), appended_at: Timestamp::default(), bytes: envelope.encode() }
 }
 
 /// What the fold takes of the records of one partition.

@@ -40,15 +40,25 @@ struct Draw {
 fn draw() -> impl Strategy<Value = Draw> {
     let who = (0u8..2, 0u128..2, 0u128..3, 0u32..60);
     // Steps between server times: mostly small, now and then past the deduplication window.
-    let when = (prop_oneof![40 => 0i64..2, 8 => 0i64..40, 1 => Just(7 * 1440), 1 => Just(7 * 1440 + 1)], prop_oneof![
-        9 => Just(0i64), 2 => 0i64..120, 1 => 0i64..7 * 1440,
-    ]);
+    let when = (
+        prop_oneof![40 => 0i64..2, 8 => 0i64..40, 1 => Just(7 * 1440), 1 => Just(7 * 1440 + 1)],
+        prop_oneof![
+            9 => Just(0i64), 2 => 0i64..120, 1 => 0i64..7 * 1440,
+        ],
+    );
     let interval = prop_oneof![1 => Just(None), 6 => (0u32..100_000, prop_oneof![0u32..10_001, Just(10_000)]).prop_map(|(f, l)| Some((f, f + l)))];
     let flags = (prop::bool::weighted(0.2), prop::bool::weighted(0.85), prop::bool::weighted(0.1), any::<bool>());
     let duration = prop_oneof![1 => Just(None), 4 => prop_oneof![Just(5_001u32), Just(59_999), Just(60_000), Just(100_000)].prop_map(Some)];
     let log = (prop::bool::weighted(0.3), prop::bool::weighted(0.1));
     (who, when, interval, flags, duration, log).prop_map(
-        |((viewer, video, session, seq), (step, late), interval, (start, granted, dropped, preview), duration, (cut, resent))| {
+        |(
+            (viewer, video, session, seq),
+            (step, late),
+            interval,
+            (start, granted, dropped, preview),
+            duration,
+            (cut, resent),
+        )| {
             Draw {
                 viewer,
                 video,
@@ -123,7 +133,9 @@ fn fold(taken: &[Taken]) -> (BTreeMap<VideoId, VideoCounters>, CountedViews) {
                 source: source.is_valid(n).then(|| source.value(n)),
                 duration: number("video_duration_ms", n).map(Millis),
                 server_ts: key.server_ts,
-                event_ts: Timestamp::from_micros(column("event_ts").as_primitive::<TimestampMicrosecondType>().value(n)),
+                event_ts: Timestamp::from_micros(
+                    column("event_ts").as_primitive::<TimestampMicrosecondType>().value(n),
+                ),
             };
             let step = step(sessions.get(&row.key).copied(), &row);
             sessions.insert(row.key, step.session);
@@ -204,9 +216,7 @@ fn the_histories_drawn_hold_what_they_are_meant_to() {
         let taken = log(&draws);
         duplicates += taken.iter().map(|taken| taken.duplicates).sum::<usize>();
         let snapshot = runtime.block_on(Snapshot::in_memory(rows(0, &taken), SqlOptions::default())).unwrap();
-        let count = |table: &str| {
-            runtime.block_on(snapshot.query(&format!("select * from {table}"))).unwrap().rows()
-        };
+        let count = |table: &str| runtime.block_on(snapshot.query(&format!("select * from {table}"))).unwrap().rows();
         views += count("views");
         qualified_only += count("view_qualifications") - count("views");
     }

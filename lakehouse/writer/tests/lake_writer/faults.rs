@@ -52,7 +52,11 @@ impl Trap {
         self.steps.load(Ordering::SeqCst) > self.at
     }
 
-    async fn step<T, E>(&self, call: impl Future<Output = std::result::Result<T, E>>, error: E) -> std::result::Result<T, E> {
+    async fn step<T, E>(
+        &self,
+        call: impl Future<Output = std::result::Result<T, E>>,
+        error: E,
+    ) -> std::result::Result<T, E> {
         if self.steps.fetch_add(1, Ordering::SeqCst) != self.at {
             return call.await;
         }
@@ -178,7 +182,12 @@ impl EventLog for TrappedLog {
     async fn partitions(&self, stream: Stream) -> std::result::Result<u32, LogError> {
         self.inner.partitions(stream).await
     }
-    async fn append(&self, stream: Stream, p: Partition, records: Vec<Bytes>) -> std::result::Result<Appended, LogError> {
+    async fn append(
+        &self,
+        stream: Stream,
+        p: Partition,
+        records: Vec<Bytes>,
+    ) -> std::result::Result<Appended, LogError> {
         self.inner.append(stream, p, records).await
     }
     async fn read(

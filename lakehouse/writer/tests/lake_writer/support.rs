@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use catalog::{Catalog, sql::{SqlCatalog, SqlOptions, sqlite_url}};
+use catalog::{
+    Catalog,
+    sql::{SqlCatalog, SqlOptions, sqlite_url},
+};
 use event_log::{
     EventLog, Stream, TopicSpec,
     embedded::{EmbeddedLog, EmbeddedLogOptions},
