@@ -24,7 +24,7 @@ async fn a_full_disk_refuses_writes_and_recovers() {
     let mut viewer = Viewer::new(&server);
     let mut playback = viewer.open(&video, 1).await;
     let batch = {
-        let events = playback.from_start(12_000);
+        let events = playback.watch_to(12_000);
         playback.batch(events)
     };
 
@@ -40,7 +40,7 @@ async fn a_full_disk_refuses_writes_and_recovers() {
     let shown = server.stranger().video(&video).await;
     server.stranger().get(shown["hls_url"].as_str().unwrap()).await.expect(200);
     server.stranger().get(shown["poster_url"].as_str().unwrap()).await.expect(200);
-    assert_eq!(server.stranger().ids("/api/v1/videos").await, [video.clone()]);
+    assert_eq!(server.stranger().ids("/api/v1/videos").await, [video.as_str()]);
     assert_eq!(upload.offset().await, half as u64);
     assert_eq!(shown["counters"]["views"], 0);
     // Nothing half-made: what was refused is not among the chunks.
@@ -96,7 +96,7 @@ async fn a_disk_that_fills_up_and_empties_needs_no_restart() {
     let mut viewer = Viewer::new(&server);
     let mut playback = viewer.open(&video, 1).await;
     let batch = {
-        let events = playback.from_start(12_000);
+        let events = playback.watch_to(12_000);
         playback.batch(events)
     };
 

@@ -103,7 +103,7 @@ async fn grants_are_good_for_what_they_were_made_for() {
     let mut viewer = Viewer::new(&server);
     let mut playback = viewer.open(&video, 1).await;
     let other = viewer.open(&video, 1).await;
-    let events = playback.from_start(12_000);
+    let events = playback.watch_to(12_000);
     let refused = async |changed: Playback, slug: &str, part: &str| {
         changed.send(&changed.batch(events.clone())).await.expect_problem(403, slug, part);
     };

@@ -100,7 +100,7 @@ impl Playback {
     }
 
     /// What a player says of `[0, to_ms]` watched from its first frame, in heartbeats.
-    pub fn from_start(&mut self, to_ms: u32) -> Vec<Value> {
+    pub fn watch_to(&mut self, to_ms: u32) -> Vec<Value> {
         let mut events = vec![self.event("attempt"), self.event("start")];
         let mut at = 0;
         while at < to_ms {

@@ -67,7 +67,7 @@ async fn telemetry_to_view() {
     // 6. Another viewer's playback counts by itself.
     let mut second = Viewer::new(&server);
     let mut other = second.open(&video, 1).await;
-    let watched = other.from_start(12_000);
+    let watched = other.watch_to(12_000);
     all.report(&other, watched).await;
     counters(&server, &video, [2, 2, 2, 24_000]).await;
 
@@ -76,7 +76,7 @@ async fn telemetry_to_view() {
     let mut third = Viewer::new(&server);
     for minutes_ago in [180, 165, 130] {
         let mut past = third.open(&video, minutes_ago).await;
-        let watched = past.from_start(12_000);
+        let watched = past.watch_to(12_000);
         all.report(&past, watched).await;
     }
     counters(&server, &video, [5, 4, 5, 60_000]).await;
@@ -90,7 +90,7 @@ async fn telemetry_to_view() {
     all.report(&ungranted, watched).await;
     let mut preview = Viewer::new(&server).open(&video, 1).await;
     preview.source = "preview";
-    let watched = preview.from_start(12_000);
+    let watched = preview.watch_to(12_000);
     all.report(&preview, watched).await;
     counters(&server, &video, [6, 5, 5, 72_000]).await;
 

@@ -133,7 +133,7 @@ async fn upload_to_playback() {
     ada.api.get(&format!("/media/{video}/master.m3u8")).await.expect_not_found();
     stranger.get(&secret.segment).await.expect_not_found();
     assert_eq!(upload.head().await.status, 404);
-    assert_eq!(ada.own_videos().await, [sibling.clone()]);
+    assert_eq!(ada.own_videos().await, [sibling.as_str()]);
     found_by(&stranger, "ibexes", &[]).await;
     wait_until("no file of the video is left", LONG, async || {
         let left = [server.files(&format!("media/{video}")), server.files(&format!("uploads/{}", upload.id))].concat();
