@@ -103,6 +103,7 @@ impl Access {
                 login: form.login,
                 password_hash,
                 is_admin: first,
+                must_be_first: first,
                 handle: form.handle,
                 name: form.name.trim().to_owned(),
                 invitation,
@@ -110,6 +111,8 @@ impl Access {
             })
             .await
             .map_err(|error| match error {
+                // Somebody else was first meanwhile: by the rules for everybody else, try again.
+                CatalogError::WrongState(_) => closed("somebody else has just set this instance up; try again"),
                 CatalogError::NotFound(_) => closed("this invitation is unknown, used or expired"),
                 CatalogError::Conflict(field) => {
                     let mut problem = Problem::from(error);
@@ -131,10 +134,12 @@ impl Access {
         let attempts = self.options.sign_in_attempts;
         // The login's hash, so that whatever is typed makes a well-formed bucket.
         let login_key = secret_hash(&login.to_ascii_lowercase());
-        self.limit(format!("sign-in/login/{login_key}"), attempts, per, "sign-in attempts").await?;
-        if let Some(from) = from {
-            self.limit(format!("sign-in/address/{from}"), attempts * 5, per, "sign-in attempts").await?;
-        }
+        // Few tries for one login from one address, so that a stranger elsewhere can't lock its
+        // owner out; more for one login from everywhere, against guessing from many addresses.
+        let from_where = from.map_or_else(String::new, |from| from.to_string());
+        self.limit(format!("sign-in/login/{login_key}/{from_where}"), attempts, per, "sign-in attempts").await?;
+        self.limit(format!("sign-in/address/{from_where}"), attempts * 5, per, "sign-in attempts").await?;
+        self.limit(format!("sign-in/login/{login_key}"), attempts * 20, per, "sign-in attempts").await?;
         let account = if login.len() <= 64 { self.catalog.account_by_login(login).await? } else { None };
         let stored = account.as_ref().map(|account| account.password_hash.clone());
         // An over-long password is never right; hashing it would only cost time.

@@ -45,7 +45,7 @@ struct Common {
 #[derive(Debug, Args)]
 struct Server {
     /// The server's address [default: from the configuration]
-    #[arg(long, env = "MILLRACE_URL")]
+    #[arg(long, env = "MILLRACE_URL", global = true)]
     url: Option<String>,
 }
 

@@ -209,7 +209,7 @@ impl Default for Config {
             telemetry: Telemetry { linger_ms: Millis(3), queue: 4096 },
             topics: Topics { playback_partitions: 4, retain_days: 7, retain_bytes: ByteSize::gib(20) },
             lake: Lake {
-                commit_ms: Millis::from_secs(2),
+                commit_ms: Millis::from_secs(5),
                 refresh_ms: Millis::from_secs(5),
                 query_memory: ByteSize::mib(512),
                 query_ms: Millis::from_secs(300),

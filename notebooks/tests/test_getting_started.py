@@ -86,7 +86,7 @@ def recount(rows):
         state["heard"] = max(state["heard"], row["server_ts"])
         if row["dropped_by"]:
             continue
-        if row["kind"] == "start" and "start" not in state["done"]:
+        if row["kind"] == "start" and row["granted"] and "start" not in state["done"]:
             state["done"].add("start")
             total["starts"] += 1
         length = (row["media_to_ms"] or 0) - (row["media_from_ms"] or 0)

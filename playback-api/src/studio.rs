@@ -84,9 +84,12 @@ pub struct AsOf {
     /// Next offset of each partition of the `playback` topic, for the counters.
     #[schema(value_type = std::collections::BTreeMap<String, u64>)]
     pub offsets: OffsetVector,
-    /// The same for the hours and the retention curve, which come from the lake.
+    /// The same for the hours, which come from the lake.
     #[schema(value_type = Option<std::collections::BTreeMap<String, u64>>)]
     pub lake_offsets: Option<OffsetVector>,
+    /// The same for the retention curve.
+    #[schema(value_type = Option<std::collections::BTreeMap<String, u64>>)]
+    pub retention_offsets: Option<OffsetVector>,
 }
 
 /// The figures of a video.
@@ -128,6 +131,8 @@ async fn stats(
     let now = playback.access.clock.now();
     let since = (now - Millis::from_secs(back * 3600)).hour();
     let lake_offsets = hours.as_ref().map(|hours| hours.offsets.clone());
+    let retention_offsets = retention.as_ref().map(|retention| retention.offsets.clone());
+    let rule_version = hours.as_ref().map_or(RULE_VERSION, |hours| hours.rule);
     Ok(Json(StatsView {
         video_id: video,
         counters: counters.counters.into(),
@@ -139,9 +144,10 @@ async fn stats(
             .map(|hour| HourView { hour: hour.hour.to_rfc3339(), counters: hour.counters.into() })
             .collect(),
         retention: retention
+            .filter(|retention| !retention.points.is_empty())
             .map(|retention| RetentionView { duration_ms: retention.duration_ms.0, points: retention.points }),
-        rule_version: RULE_VERSION,
-        as_of: AsOf { generated_at: now.to_rfc3339(), offsets: counters.offsets, lake_offsets },
+        rule_version,
+        as_of: AsOf { generated_at: now.to_rfc3339(), offsets: counters.offsets, lake_offsets, retention_offsets },
     }))
 }
 

@@ -176,11 +176,12 @@ async fn recounted(server: &Server) -> BTreeMap<String, [i64; 4]> {
 
 async fn check_stats(owner: &Creator, video: &str) {
     let path = format!("/api/v1/videos/{video}/stats?hours=24");
-    let stats = wait_until("the hours add up to the counters", LONG, async || {
+    let stats = wait_until("hours and curve have taken everything into account", LONG, async || {
         let stats = owner.api.get(&path).await.expect(200).json();
         let hours = stats["hours"].as_array().unwrap();
         let sum = hours.iter().map(figures).fold([0; 4], |sum, hour| std::array::from_fn(|n| sum[n] + hour[n]));
-        holds(sum == [6, 5, 5, 72_000] && !stats["retention"].is_null(), || stats.to_string()).map(|()| stats)
+        let (of_hours, of_curve) = (&stats["as_of"]["lake_offsets"], &stats["as_of"]["retention_offsets"]);
+        holds(sum == [6, 5, 5, 72_000] && of_hours == of_curve, || stats.to_string()).map(|()| stats)
     });
     let stats = stats.await;
     assert_eq!(figures(&stats["counters"]), [6, 5, 5, 72_000]);

@@ -1,4 +1,4 @@
--- Starts: the first event of kind `start` of each session that no rule has dropped, granted or not.
+-- Starts: the first granted event of kind `start` of each session that no rule has dropped.
 select viewer_id, video_id, session_id, event_ts
 from (
     select
@@ -8,6 +8,6 @@ from (
             order by log_generation, log_offset, log_index
         ) as n
     from session_progress
-    where kind = 'start' and dropped_by is null
+    where kind = 'start' and granted and dropped_by is null
 ) as candidates
 where n = 1

@@ -79,6 +79,16 @@ fn data_dir(config: &Config) -> Finding {
     if !path.exists() {
         return finding("data", Verdict::Good, format!("`{}` will be made", path.display()));
     }
+    // Opening makes a new directory's files, and looking must change nothing.
+    if !path.join("FORMAT").exists() {
+        return match std::fs::read_dir(path).map(|mut entries| entries.next().is_none()) {
+            Ok(true) => finding("data", Verdict::Good, format!("`{}` is empty and will be used", path.display())),
+            Ok(false) => {
+                finding("data", Verdict::Bad, format!("`{}` holds something else than Millrace's data", path.display()))
+            }
+            Err(error) => finding("data", Verdict::Bad, format!("can't read `{}`: {error}", path.display())),
+        };
+    }
     match crate::data_dir::DataDir::open(path) {
         Ok(_) => finding("data", Verdict::Good, format!("`{}` is free to use", path.display())),
         Err(error @ crate::data_dir::DataDirError::InUse { .. }) => {

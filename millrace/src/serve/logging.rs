@@ -6,7 +6,8 @@ use std::io::IsTerminal as _;
 use tracing_subscriber::EnvFilter;
 
 // What goes wrong in the Delta kernel comes back as an error and is told by whoever handles it.
-const DEFAULT: &str = "info,buoyant_kernel=off,deltalake_core=warn,buoyant_kernel=off,datafusion=warn,tantivy=warn,sqlx=warn,fjall=warn,lsm_tree=warn";
+const DEFAULT: &str =
+    "info,buoyant_kernel=off,deltalake_core=warn,datafusion=warn,tantivy=warn,sqlx=warn,fjall=warn,lsm_tree=warn";
 
 /// Starts logging; a second call in one process changes nothing.
 pub fn start() {

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use access::{Access, Caller, Problem};
+use access::{Access, Caller, Problem, routes::Body};
 use axum::{
     Json,
     extract::{FromRef, FromRequestParts, Path, State},
@@ -14,7 +14,8 @@ use axum::{
     response::IntoResponse,
 };
 use event_log::EventLog;
-use event_schemas::{Offset, Topic};
+use event_schemas::{Fault, Faulty as _, Offset, Topic};
+use lake_sql::{Format, SqlEngine, SqlError};
 use lake_writer::LakeHandle;
 use metrics_exporter_prometheus::PrometheusHandle;
 use runtime::{HealthBoard, Producer, health::Health};
@@ -47,6 +48,8 @@ pub struct Ops {
     pub lake: Option<LakeHandle>,
     /// How tasks and stages are.
     pub health: HealthBoard,
+    /// SQL over the lake, if this process has the role `sql`.
+    pub sql: Option<Arc<SqlEngine>>,
     /// The metrics.
     pub metrics: PrometheusHandle,
     /// The operator's token.
@@ -129,7 +132,10 @@ async fn metrics(State(ops): State<Ops>) -> impl IntoResponse {
               (status = 401, body = Problem), (status = 403, body = Problem), (status = 503, body = Problem)))]
 async fn flush(_: Operator, State(ops): State<Ops>) -> Result<Json<Flushed>, Problem> {
     let lake = ops.lake.as_ref().ok_or_else(|| Problem::unavailable("this process has not the role `lake`"))?;
-    let status = lake.flush(None).await.map_err(|error| Problem::from_seam(&error))?;
+    let status = tokio::time::timeout(FLUSH_PATIENCE, lake.flush(None))
+        .await
+        .map_err(|_| Problem::unavailable("the lake writer does not get there; see /readyz and the log"))?
+        .map_err(|error| Problem::from_seam(&error))?;
     Ok(Json(Flushed {
         offsets: status.committed.0.iter().map(|(partition, next)| (partition.to_string(), next.0)).collect(),
         table_version: status.version,
@@ -143,6 +149,9 @@ fn topic(name: &str) -> Result<Topic, Problem> {
         problem
     })
 }
+
+/// How long a flush may take before its caller is told to come back.
+const FLUSH_PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
 
 /// The most dead letters of one answer.
 const MAX_LETTERS: usize = 1000;
@@ -196,9 +205,37 @@ async fn replay(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// A query.
+#[derive(Debug, serde::Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SqlForm {
+    /// One `select`.
+    query: String,
+}
+
+#[utoipa::path(post, path = "/api/v1/operator/sql", tag = "operations", request_body = SqlForm,
+    responses((status = 200, content_type = "application/x-ndjson", body = String, description = "A JSON object a row; `Millrace-Truncated: true` if there were more rows than one answer holds"),
+              (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+async fn sql(_: Operator, State(ops): State<Ops>, Body(form): Body<SqlForm>) -> Result<impl IntoResponse, Problem> {
+    let engine = ops.sql.as_ref().ok_or_else(|| Problem::unavailable("this process has not the role `sql`"))?;
+    let refused = |error: SqlError| match error.fault() {
+        Fault::Caller => Problem::invalid_field("query", runtime::describe(&error)),
+        _ => Problem::from_seam(&error),
+    };
+    let result = engine.query(&form.query).await.map_err(refused)?;
+    let mut body = Vec::new();
+    result.write(Format::JsonLines, &mut body).map_err(refused)?;
+    let truncated = if result.truncated { "true" } else { "false" };
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson"), (TRUNCATED, truncated)], body))
+}
+
+/// Whether an answer holds all rows.
+const TRUNCATED: header::HeaderName = header::HeaderName::from_static("millrace-truncated");
+
 /// The routes of this module.
 pub fn router(ops: Ops) -> OpenApiRouter {
     OpenApiRouter::new()
+        .routes(routes!(sql))
         .routes(routes!(healthz))
         .routes(routes!(readyz))
         .routes(routes!(metrics))

@@ -40,7 +40,7 @@ pub async fn start(
         recommend(config, seams, tasks).await?;
     }
     if config.has(Role::Transcode) {
-        transcode(config, seams, tasks)?;
+        transcode(config, seams, tasks).await?;
     }
     if config.has(Role::Ingest) {
         routes = routes.merge(ingest(config, seams, tasks, stop));
@@ -48,7 +48,9 @@ pub async fn start(
     if config.has(Role::Playback) {
         routes = routes.merge(playback(config, seams, tasks, stop)?);
     }
+    let sql = if config.has(Role::Sql) { Some(engine(config, seams, Some(SQL_ROWS))?) } else { None };
     let ops = ops::Ops {
+        sql,
         access: Arc::clone(&seams.access),
         log: Arc::clone(&seams.log),
         producer: Arc::clone(&seams.producer),
@@ -97,10 +99,11 @@ fn playback(config: &Config, seams: &Seams, tasks: &Tasks, stop: &CancellationTo
     let index = seams.index.clone().ok_or("the role `playback` needs the search index")?;
     for topic in [Topic::Transcodes, Topic::Videos] {
         let (log, store) = (Arc::clone(&seams.log), Arc::clone(&seams.store));
+        let playback_partitions = config.topics.playback_partitions;
         tasks.spawn(format!("follow {topic}"), move |cancel| {
             let (log, store) = (Arc::clone(&log), Arc::clone(&store));
             async move {
-                playback_api::follow::run(log, store, topic, Partition(0), cancel).await;
+                playback_api::follow::run(log, store, topic, Partition(0), playback_partitions, cancel).await;
                 Ok(())
             }
         });
@@ -157,7 +160,31 @@ fn publish(seams: &Seams, tasks: &Tasks) {
     });
 }
 
-fn transcode(config: &Config, seams: &Seams, tasks: &Tasks) -> Result<(), Failure> {
+/// The transcode workers. Where the sandbox can't be set up they do not start, which the log and
+/// readiness say; everything else goes on.
+async fn transcode(config: &Config, seams: &Seams, tasks: &Tasks) -> Result<(), Failure> {
+    let runner = transcode_runner(config)?;
+    if !runner.allow_unsafe {
+        let why = match transcode_stage::sandbox_level(&runner).await {
+            Ok(report) if report.is_sufficient() => None,
+            Ok(report) => Some(report.state.missing.join("; ")),
+            Err(error) => Some(runtime::describe(&error)),
+        };
+        if let Some(why) = why {
+            tracing::error!(why, "transcoding is off: its children can't be shut in; see `millrace doctor`");
+            let board = tasks.health().clone();
+            tasks.spawn("transcoding", move |cancel| {
+                let health = board.register("transcoding sandbox");
+                health.failing(why.clone());
+                async move {
+                    cancel.cancelled().await;
+                    drop(health);
+                    Ok(())
+                }
+            });
+            return Ok(());
+        }
+    }
     for worker in 0..config.transcode.workers {
         let stage = Arc::new(TranscodeStage {
             catalog: Arc::clone(&seams.catalog),
@@ -165,7 +192,7 @@ fn transcode(config: &Config, seams: &Seams, tasks: &Tasks) -> Result<(), Failur
             log: Arc::clone(&seams.log),
             producer: Arc::clone(&seams.producer),
             clock: Arc::clone(&seams.clock),
-            runner: transcode_runner(config)?,
+            runner: runner.clone(),
             owner: format!("{}/{worker}", seams.owner),
             lease: config.transcode.lease_ms,
             poll: Duration::from_secs(2),
@@ -190,11 +217,14 @@ pub fn transcode_runner(config: &Config) -> Result<RunnerConfig, Failure> {
     Ok(runner)
 }
 
-fn engine(config: &Config, seams: &Seams) -> Result<Arc<SqlEngine>, Failure> {
+/// The most rows of one answer over HTTP.
+const SQL_ROWS: usize = 100_000;
+
+fn engine(config: &Config, seams: &Seams, max_rows: Option<usize>) -> Result<Arc<SqlEngine>, Failure> {
     let options = SqlOptions {
         memory: config.lake.query_memory,
         timeout: Some(config.lake.query_ms),
-        max_rows: None,
+        max_rows,
         parallelism: None,
     };
     Ok(Arc::new(SqlEngine::open(seams.lake.clone(), options)?))
@@ -236,7 +266,8 @@ async fn lake(config: &Config, seams: &Seams, tasks: &Tasks) -> Result<LakeHandl
 
     let mut settings = LakeViewsConfig::new(config.topics.playback_partitions);
     settings.refresh_every = config.lake.refresh_ms.to_duration();
-    let figures = LakeViews::new(engine(config, seams)?, Arc::clone(&seams.store), Arc::clone(&seams.clock), settings);
+    let figures =
+        LakeViews::new(engine(config, seams, None)?, Arc::clone(&seams.store), Arc::clone(&seams.clock), settings);
     tasks.spawn("figures from the lake", move |cancel| {
         let figures = Arc::clone(&figures);
         async move { Ok(figures.run(cancel).await?) }
@@ -269,7 +300,7 @@ async fn recommend(config: &Config, seams: &Seams, tasks: &Tasks) -> Result<(), 
         });
     }
     let rankings = Arc::new(Rankings {
-        engine: engine(config, seams)?,
+        engine: engine(config, seams, None)?,
         store: Arc::clone(&seams.store),
         clock: Arc::clone(&seams.clock),
         config: RankingConfig {

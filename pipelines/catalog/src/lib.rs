@@ -43,7 +43,8 @@ pub trait Catalog: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`CatalogError::Conflict`] naming `login` or `handle` if taken; [`CatalogError::NotFound`]
-    /// for an invitation that is unknown, used or expired.
+    /// for an invitation that is unknown, used or expired;
+    /// [`CatalogError::WrongState`] if it must be the first and is not.
     async fn create_account(&self, new: NewAccount) -> Result<Account>;
     /// The account of this id.
     async fn account(&self, id: AccountId) -> Result<Option<Account>>;

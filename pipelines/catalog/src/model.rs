@@ -46,6 +46,8 @@ pub struct NewAccount {
     pub password_hash: String,
     /// May do what operators may.
     pub is_admin: bool,
+    /// Refuse unless there is no account yet; decided in the transaction that creates it.
+    pub must_be_first: bool,
     /// The channel's handle.
     pub handle: String,
     /// The channel's name.

@@ -5,7 +5,7 @@
 //! Events are folded in the order (log generation, partition, offset, row in the record). One
 //! viewer's events are all in one partition, so this order is total for a viewer.
 //!
-//! * **Start**: the first `start` event of a session, granted or not.
+//! * **Start**: the first granted `start` event of a session.
 //! * **View**: the first event at which a session's granted watch time reaches
 //!   [`view_threshold`], unless the same viewer's last counted view of the same video lies less
 //!   than [`VIEW_GAP`] away from it, before or after, by `event_ts`.

@@ -1,6 +1,6 @@
 //! The fold: record by record, row by row.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, hash_map::Entry};
 
 use arrow::{
     array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array},
@@ -194,11 +194,10 @@ impl PartitionIntake {
 
     fn first_time<S: Sessions>(&mut self, key: &RowKey, sessions: &S) -> Result<bool, S::Error> {
         let RowKey { session, seq, server_ts, .. } = *key;
-        if !self.changed.contains_key(&session) {
-            let stored = sessions.session(session)?.unwrap_or_default();
-            self.changed.insert(session, stored);
-        }
-        let seen = self.changed.entry(session).or_default();
+        let seen = match self.changed.entry(session) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unmet) => unmet.insert(sessions.session(session)?.unwrap_or_default()),
+        };
         // Only the session's own rows decide, so that it makes no difference when the stored state
         // of a silent session is thrown away.
         if server_ts > seen.last_seen + DEDUPLICATION_WINDOW {

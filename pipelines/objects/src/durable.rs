@@ -125,7 +125,7 @@ impl Inner {
         if !matches!(mode, PutMode::Create) {
             staged.placed();
         }
-        metrics::counter!("millrace_objects_written_bytes").increment(metadata.len());
+        metrics::counter!("millrace_objects_written_bytes_total").increment(metadata.len());
         metrics::histogram!("millrace_objects_place_seconds").record(started.elapsed());
         Ok(PutResult { e_tag: Some(e_tag(&metadata)), version: None })
     }

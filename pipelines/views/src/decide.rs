@@ -78,7 +78,7 @@ pub fn step(before: Option<SessionState>, row: &Row<'_>) -> Step {
     if row.dropped {
         return out;
     }
-    if row.is_start && !out.session.started {
+    if row.is_start && row.granted && !out.session.started {
         out.session.started = true;
         out.adds.starts = 1;
     }
@@ -171,9 +171,11 @@ mod tests {
     }
 
     #[test]
-    fn a_start_counts_once_with_or_without_a_grant_but_not_dropped() {
+    fn a_start_counts_once_if_granted_and_not_dropped() {
         let start = Row { is_start: true, interval: None, granted: false, ..heartbeat(0, 0, 0) };
-        let (sum, _) = fold(&[Row { dropped: true, ..start }, start, Row { granted: true, ..start }]);
+        assert_eq!(fold(&[start]).0.starts, 0);
+        let granted = Row { granted: true, ..start };
+        let (sum, _) = fold(&[Row { dropped: true, ..granted }, start, granted, granted]);
         assert_eq!(sum.starts, 1);
     }
 

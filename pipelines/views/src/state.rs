@@ -11,7 +11,7 @@
 //! Numbers in values are little endian.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, btree_map::Entry},
     path::Path,
 };
 
@@ -285,12 +285,14 @@ impl Changes<'_> {
             }
         }
         if adds != VideoCounters::default() {
-            if !self.totals.contains_key(&video) {
-                let stored = self.state.totals.get(video_key(self.partition, video))?;
-                let total = stored.map(|value| decode_totals(&value)).transpose()?.unwrap_or_default();
-                self.totals.insert(video, total);
-            }
-            *self.totals.entry(video).or_default() += adds;
+            let total = match self.totals.entry(video) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unmet) => {
+                    let stored = self.state.totals.get(video_key(self.partition, video))?;
+                    unmet.insert(stored.map(|value| decode_totals(&value)).transpose()?.unwrap_or_default())
+                }
+            };
+            *total += adds;
         }
         Ok(())
     }

@@ -48,7 +48,7 @@ pub struct RetentionPoint {
     /// Time watched in this part, rewatches included, over views times the part's length; may
     /// exceed 1.
     pub watched_ratio: f64,
-    /// Distinct sessions that saw this part, over views; at most 1.
+    /// Distinct sessions that saw this part, over the sessions that watched anything; at most 1.
     pub viewers_ratio: f64,
 }
 

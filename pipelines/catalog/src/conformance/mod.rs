@@ -111,6 +111,7 @@ pub fn new_account(name: &str) -> NewAccount {
         login: name.to_owned(),
         password_hash: format!("hash of {name}"),
         is_admin: false,
+        must_be_first: false,
         handle: name.to_ascii_lowercase(),
         name: format!("Channel of {name}"),
         invitation: None,

@@ -7,6 +7,12 @@ use crate::{Account, CatalogError, Channel, NewAccount, Result};
 
 pub(super) async fn create(catalog: &SqlCatalog, new: NewAccount) -> Result<Account> {
     let mut tx = catalog.write().await?;
+    if new.must_be_first {
+        let others = rows::count(&sqlx::query(sql!("accounts/count.sql")).fetch_one(tx.conn()).await?)?;
+        if others > 0 {
+            return Err(CatalogError::WrongState("there is an account already"));
+        }
+    }
     // First, so that nobody without an invitation learns which logins exist.
     if let Some(code_hash) = &new.invitation {
         let used = sqlx::query(sql!("accounts/use_invitation.sql"))
