@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use arrow::datatypes::{DataType as ArrowType, TimeUnit};
 use deltalake::{
     DeltaTable, DeltaTableBuilder, DeltaTableError,
-    kernel::{DataType, MetadataValue, PrimitiveType, StructField},
+    kernel::{DataType, MetadataValue, PrimitiveType, StructField, transaction::CommitProperties},
     operations::create::CreateBuilder,
     protocol::SaveMode,
 };
@@ -102,6 +102,9 @@ impl Lake {
             .with_save_mode(SaveMode::ErrorIfExists)
             .with_columns(fields(def)?)
             .with_partition_columns(def.partitioned_by.iter().copied())
+            // Without this, the later of two creations goes on as a second version that replaces
+            // the metadata of the first.
+            .with_commit_properties(CommitProperties::default().with_max_retries(0))
             .with_configuration(HashMap::from([
                 ("delta.checkpointInterval".to_owned(), Some(CHECKPOINT_EVERY.to_string())),
                 ("delta.dataSkippingStatsColumns".to_owned(), Some(def.skipping.join(","))),

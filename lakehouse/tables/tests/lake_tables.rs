@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use arrow::datatypes::DataType;
 use deltalake::kernel::{
@@ -30,9 +30,13 @@ async fn a_table_is_created_once_with_its_meanings() {
     let lake = lake(&folder);
     let def = schema::playback_events();
     assert!(lake.open(def).await.unwrap().is_none(), "absent is not an error");
-    let (one, two) = tokio::join!(lake.open_or_create(def), lake.open_or_create(def));
-    let (one, two) = (one.unwrap(), two.unwrap());
-    assert_eq!(one.snapshot().unwrap().metadata().id(), two.snapshot().unwrap().metadata().id());
+    let opened = futures::future::join_all((0..8).map(|_| {
+        let lake = lake.clone();
+        async move { tokio::spawn(async move { lake.open_or_create(def).await.unwrap() }).await.unwrap() }
+    }))
+    .await;
+    let ids: BTreeSet<_> = opened.iter().map(|table| table.snapshot().unwrap().metadata().id().to_owned()).collect();
+    assert_eq!(ids.len(), 1);
     assert!(folder.path().join("lake/playback_events/_delta_log/00000000000000000000.json").exists());
 
     let again = lake.open(def).await.unwrap().unwrap();

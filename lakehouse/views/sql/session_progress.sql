@@ -42,6 +42,7 @@ select
     kind,
     source,
     event_ts,
+    granted,
     dropped_by,
     video_duration_ms,
     watched_ms,

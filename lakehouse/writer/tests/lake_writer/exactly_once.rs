@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use lake_tables::Lake;
+use event_schemas::{Faulty, Partition, Topic};
+use lake_tables::{Lake, schema, txn};
+use lake_writer::CONSUMER;
 use tokio::time::{Duration, timeout};
 
 use crate::{
     faults::{Fault, Trap, TrappedLog, TrappedStore},
-    support::{World, event},
+    support::{PARTITIONS, PLAYBACK, World, event},
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -53,7 +55,16 @@ async fn strike(fault: Fault, at: usize) -> bool {
             assert!(life.task.await.unwrap_err().is_cancelled());
         }
         // A failure ends the life with an error, or was settled by a look at the table.
-        ended = &mut life.task => assert!(ended.is_ok(), "{fault:?} at {at}: {ended:?}"),
+        ended = &mut life.task => match ended.unwrap() {
+            Ok(()) => world.holds(fed).await,
+            Err(error) => assert!(error.is_retryable(), "{fault:?} at {at}: {error:?}"),
+        },
+    }
+    let table = Lake::local(world.objects.clone()).unwrap().open(schema::playback_events()).await.unwrap().unwrap();
+    let in_lake = txn::offsets(&table, Topic::Playback, PARTITIONS).await.unwrap();
+    for partition in (0..PARTITIONS).map(Partition) {
+        let given_up = world.log.committed_position(CONSUMER, PLAYBACK, partition).await.unwrap();
+        assert!(given_up <= in_lake.get(partition), "{fault:?} at {at}: the log may drop what is not in the lake");
     }
 
     fed += feed(&world, 2).await;
