@@ -29,10 +29,7 @@ fn not_run(reason: &str) {
 /// The first of these programs that there is.
 fn program(names: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    let found = names
-        .iter()
-        .find_map(|name| std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file()));
-    found
+    names.iter().find_map(|name| std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file()))
 }
 
 /// The web app through a real browser, as a person uses it; see `tests/browser`.
