@@ -175,6 +175,7 @@ fn fill(path: &Path) -> std::io::Result<()> {
 #[tokio::test]
 async fn a_disk_that_is_full_to_the_last_byte_loses_nothing() {
     // Without a floor the server meets what a floor is there to prevent: writes that fail halfway.
+    // Even its own log, which is on the same disk, can't be written.
     let disk = match SmallDisk::new(400 * MIB) {
         Ok(disk) => disk,
         Err(reason) => return println!("not run: {reason}"),
@@ -198,13 +199,8 @@ async fn a_disk_that_is_full_to_the_last_byte_loses_nothing() {
         let refused = upload.patch(half as u64, clip.bytes.slice(half..)).await;
         assert_eq!(refused.status, 503, "{}", refused.text());
         // The log may still have room in a file that it holds; then what it takes it must keep.
-        let mut taken = 0;
-        for _ in 0..50 {
-            let reply = playback.send(&batch).await;
-            assert!(matches!(reply.status, 202 | 503), "{}", reply.text());
-            taken += u64::from(reply.status == 202);
-        }
-        println!("round {round}: {taken} of 50 batches were taken by a full disk");
+        let reply = playback.send(&batch).await;
+        assert!(matches!(reply.status, 202 | 503), "{}", reply.text());
         server.stranger().get(&format!("/media/{video}/master.m3u8")).await.expect(200);
         assert_eq!(upload.offset().await, half as u64);
 

@@ -30,8 +30,6 @@ pub struct Server {
     /// `http://127.0.0.1:PORT`.
     pub url: String,
     folder: tempfile::TempDir,
-    // Apart, so that the server can tell what it thinks of a full disk.
-    log: tempfile::NamedTempFile,
     settings: Vec<String>,
     port: u16,
     child: Option<Child>,
@@ -60,8 +58,7 @@ impl Server {
     /// Starts a server that keeps everything in this folder.
     pub async fn start_in(folder: tempfile::TempDir, settings: &[&str]) -> Self {
         let settings = SETTINGS.iter().chain(settings).map(|set| (*set).to_owned()).collect();
-        let log = tempfile::Builder::new().prefix("millrace-test-").suffix(".log").tempfile().expect("a file");
-        let mut server = Self { url: String::new(), folder, log, settings, port: 0, child: None };
+        let mut server = Self { url: String::new(), folder, settings, port: 0, child: None };
         for _ in 0..5 {
             server.port = free_port();
             server.url = format!("http://127.0.0.1:{}", server.port);
@@ -76,7 +73,7 @@ impl Server {
 
     fn spawn(&mut self, more: &[&str]) {
         assert!(self.child.is_none(), "the server runs already");
-        let log = OpenOptions::new().append(true).open(self.log.path()).expect("the server's log");
+        let log = OpenOptions::new().create(true).append(true).open(self.log_path()).expect("the server's log");
         let mut command = millrace();
         command.current_dir(self.folder()).arg("--data-dir").arg(self.data());
         for set in self.settings.iter().map(String::as_str).chain(more.iter().copied()) {
@@ -144,9 +141,13 @@ impl Server {
         files
     }
 
+    fn log_path(&self) -> PathBuf {
+        self.folder().join("server.log")
+    }
+
     /// What the server has logged, restarts included.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.log.path()).unwrap_or_default()
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
     /// A client of nobody signed in.

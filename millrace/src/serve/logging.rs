@@ -15,6 +15,9 @@ pub fn start() {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Told by `eprintln!`, they would panic in the middle of a request when standard error is a
+        // file on a full disk.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     let json = std::env::var("MILLRACE_LOG_FORMAT").is_ok_and(|format| format == "json");
     // It fails only where a logger is there already.
