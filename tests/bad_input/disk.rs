@@ -5,7 +5,7 @@ use std::{io::Write as _, path::Path, process::Command};
 use bytes::Bytes;
 use nix::sys::statvfs::statvfs;
 
-use crate::support::{Creator, SHORT, Server, Upload, Viewer, clips, tus, wait::holds, wait_until};
+use crate::support::{Creator, SHORT, Server, Upload, Viewer, clips, not_run, tus, wait::holds, wait_until};
 
 const MIB: u64 = 1 << 20;
 
@@ -95,7 +95,7 @@ fn quiet_folder() -> Result<tempfile::TempDir, String> {
 async fn a_disk_that_fills_up_and_empties_needs_no_restart() {
     let folder = match quiet_folder() {
         Ok(folder) => folder,
-        Err(reason) => return println!("not run: {reason}"),
+        Err(reason) => return not_run(&reason),
     };
     let floor = free(folder.path()) - 256 * MIB;
     let ballast = folder.path().join("ballast");
@@ -178,7 +178,7 @@ async fn a_disk_that_is_full_to_the_last_byte_loses_nothing() {
     // Even its own log, which is on the same disk, can't be written.
     let disk = match SmallDisk::new(400 * MIB) {
         Ok(disk) => disk,
-        Err(reason) => return println!("not run: {reason}"),
+        Err(reason) => return not_run(&reason),
     };
     let folder = tempfile::Builder::new().prefix("millrace-test-").tempdir_in(disk.0.path()).unwrap();
     let ballast = folder.path().join("ballast");

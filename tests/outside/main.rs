@@ -23,7 +23,7 @@ fn root() -> PathBuf {
 
 fn not_run(reason: &str) {
     assert!(std::env::var_os("MILLRACE_REQUIRE_ALL").is_none_or(|value| value != "1"), "can't run: {reason}");
-    println!("not run: {reason}");
+    support::not_run(reason);
 }
 
 /// The first of these programs that there is.
