@@ -4,9 +4,10 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup web build run test fmt lint clean
+.PHONY: help setup web build run test bench fmt lint clean
 
 # Arguments for the server: make run ARGS="--listen 127.0.0.1:9000"
+# or for the bench: make bench ARGS="logs --rounds 1"
 ARGS ?=
 
 help: ## this list
@@ -29,6 +30,9 @@ run: build ## start the server with demo content; ARGS="…" goes to it
 test: ## install what the tests need and is missing, and run all of them
 	@scripts/setup test
 	@scripts/test
+
+bench: setup ## measure the release build beside its peers; ARGS="…" goes to it
+	@scripts/bench $(ARGS)
 
 fmt: ## format the code
 	@. scripts/env; cargo fmt --all; cd web; npm run format

@@ -2,7 +2,8 @@
 //! ([`telemetry`]). Mounted by the `ingest` role.
 //!
 //! An acknowledgement means durable: a PATCH is answered once its chunk objects and their rows
-//! are, a telemetry batch once the log has it.
+//! are, a telemetry batch once the log has it, or,
+//! where the log is on other machines and does not answer, a queue on this machine's disk.
 
 pub mod telemetry;
 pub mod uploads;
@@ -14,7 +15,7 @@ use axum::extract::FromRef;
 use object_store::ObjectStore;
 use utoipa_axum::router::OpenApiRouter;
 
-pub use telemetry::{Edge, EdgeOptions};
+pub use telemetry::{Edge, EdgeOptions, Spool};
 pub use uploads::{UploadOptions, Uploads};
 
 /// What the handlers of this role share.

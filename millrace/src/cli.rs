@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
     client::{Client, ClientError},
-    commands::{dead_letters, demo, doctor, lake, simulate, sql, upload},
+    commands::{dead_letters, demo, doctor, lake, rebuild, simulate, sql, upload},
     config::{Config, Flags, Role},
     serve,
 };
@@ -142,6 +142,11 @@ enum Command {
     },
     /// Looks at whether this machine and configuration can run the server
     Doctor,
+    /// Asks the server whether it is alive, for a container's health check
+    Healthcheck {
+        #[command(flatten)]
+        server: Server,
+    },
     /// The lake
     Lake {
         #[command(flatten)]
@@ -149,6 +154,17 @@ enum Command {
         #[command(subcommand)]
         action: LakeAction,
     },
+    /// Makes anew what can be made from the lake and the catalog
+    Rebuild {
+        #[command(subcommand)]
+        what: RebuildAction,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum RebuildAction {
+    /// The serving store (counters, figures, rankings) from the lake
+    Serving,
 }
 
 #[derive(Debug, Subcommand)]
@@ -232,11 +248,11 @@ pub fn run() -> ExitCode {
 }
 
 fn client(server: &Server, config: &Config, token: Option<String>) -> Result<Client, ClientError> {
-    Client::new(&server.url.clone().unwrap_or_else(|| format!("http://{}", config.listen)), token)
+    Client::new(&server.url.clone().unwrap_or_else(|| format!("http://{}", config.reachable_listen())), token)
 }
 
 fn operator(server: &Server, config: &Config) -> Result<Client, ClientError> {
-    let url = server.url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
+    let url = server.url.clone().unwrap_or_else(|| format!("http://{}", config.reachable_listen()));
     Client::operator(&url, &config.data_dir)
 }
 
@@ -326,9 +342,17 @@ async fn dispatch(command: Command, config: Config) -> Result<ExitCode, Failure>
             let bad = findings.iter().any(|finding| finding.verdict == doctor::Verdict::Bad);
             return Ok(if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS });
         }
+        Command::Healthcheck { server } => {
+            let url = server.url.unwrap_or_else(|| format!("http://{}", config.reachable_listen()));
+            Client::new(&url, None)?.health().await?;
+        }
         Command::Lake { server, action: LakeAction::Flush } => {
             let flushed = lake::flush(&operator(&server, &config)?).await?;
             out(&format!("{}\n", serde_json::to_string(&flushed)?))?;
+        }
+        Command::Rebuild { what: RebuildAction::Serving } => {
+            let rebuilt = rebuild::serving(&config).await?;
+            out(&format!("{}\n", serde_json::to_string(&rebuilt)?))?;
         }
     }
     Ok(ExitCode::SUCCESS)

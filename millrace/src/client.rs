@@ -63,6 +63,18 @@ impl Client {
         Ok(Self { http, base: base.trim_end_matches('/').to_owned(), token })
     }
 
+    /// Whether the server is alive.
+    ///
+    /// # Errors
+    /// It does not answer within three seconds, or not with 200.
+    pub async fn health(&self) -> Result<(), ClientError> {
+        let url = format!("{}/healthz", self.base);
+        let request = self.http.get(&url).timeout(std::time::Duration::from_secs(3));
+        let unreachable = |source| ClientError::Unreachable { url: self.base.clone(), source };
+        request.send().await.and_then(Response::error_for_status).map_err(unreachable)?;
+        Ok(())
+    }
+
     /// A client with the operator's token of this machine's data directory.
     ///
     /// # Errors

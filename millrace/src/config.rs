@@ -6,7 +6,7 @@
 
 use std::{
     collections::BTreeSet,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -59,15 +59,15 @@ pub struct Config {
     pub name: String,
     /// What this process runs.
     pub roles: BTreeSet<Role>,
-    /// The log: `embedded:`.
+    /// The log: `embedded:` or `fluvio://HOST:PORT`.
     pub log: String,
-    /// The catalog: `sqlite:` or `sqlite:PATH`.
+    /// The catalog: `sqlite:`, `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/DATABASE`.
     pub catalog: String,
-    /// The serving store: `memory:`.
+    /// The serving store: `memory:` or `redis://HOST:PORT`.
     pub cache: String,
-    /// The search index: `embedded:`.
+    /// The search index: `embedded:` or `qdrant://HOST:PORT`.
     pub index: String,
-    /// The object store: `file:` or `file:PATH`.
+    /// The object store: `file:`, `file:PATH` or `s3://BUCKET/PREFIX`.
     pub storage: String,
     /// The SQL engine for batch jobs: `datafusion:`.
     pub sql_engine: String,
@@ -75,6 +75,8 @@ pub struct Config {
     pub free_space_floor: ByteSize,
     /// How long a shutdown waits for work under way.
     pub shutdown_ms: Millis,
+    /// How long the partitions of a process that is not heard of any more stay with it.
+    pub lease_ms: Millis,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Accounts.
@@ -85,6 +87,8 @@ pub struct Config {
     pub transcode: Transcode,
     /// Telemetry.
     pub telemetry: Telemetry,
+    /// Media.
+    pub media: Media,
     /// The log's topics.
     pub topics: Topics,
     /// The lake.
@@ -146,6 +150,20 @@ pub struct Telemetry {
     pub linger_ms: Millis,
     /// Batches that may wait for each partition.
     pub queue: usize,
+    /// With a log on other machines: the room on this machine's disk for what arrives while it
+    /// does not answer.
+    pub spool_bytes: ByteSize,
+    /// How long the log may take before telemetry goes to the spool.
+    pub patience_ms: Millis,
+}
+
+/// Section `media`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Media {
+    /// With `s3://`: players are sent to the store for segments, by addresses signed for this long;
+    /// 0 serves segments from the playback role.
+    pub presign_ms: Millis,
 }
 
 /// Section `topics`.
@@ -190,6 +208,7 @@ impl Default for Config {
             sql_engine: "datafusion:".to_owned(),
             free_space_floor: ByteSize::gib(1),
             shutdown_ms: Millis::from_secs(20),
+            lease_ms: Millis::from_secs(10),
             trusted_proxies: Vec::new(),
             accounts: Accounts { sign_up: SignUp::Open, session_days: 30, sign_in_attempts: 10, sign_ups_an_hour: 20 },
             uploads: Uploads {
@@ -206,7 +225,13 @@ impl Default for Config {
                 stall_ms: Millis::from_secs(120),
                 max_hours: 12,
             },
-            telemetry: Telemetry { linger_ms: Millis(3), queue: 4096 },
+            telemetry: Telemetry {
+                linger_ms: Millis(3),
+                queue: 4096,
+                spool_bytes: ByteSize::gib(1),
+                patience_ms: Millis::from_secs(2),
+            },
+            media: Media { presign_ms: Millis(0) },
             topics: Topics { playback_partitions: 4, retain_days: 7, retain_bytes: ByteSize::gib(20) },
             lake: Lake {
                 commit_ms: Millis::from_secs(5),
@@ -276,6 +301,18 @@ const CLIENT_VARIABLES: [&str; 15] = [
     "log_format",
     "require_all",
 ];
+
+/// An address as it may be shown.
+fn without_password(address: &str) -> String {
+    match Url::parse(address) {
+        Ok(mut url) if url.password().is_some() => {
+            // Fails only for addresses that can't have one.
+            let _ = url.set_password(Some("…"));
+            url.to_string()
+        }
+        _ => address.to_owned(),
+    }
+}
 
 /// What the values of keys look like whose types do not say so by themselves.
 fn form_of(key: &str) -> &'static str {
@@ -366,21 +403,25 @@ impl Config {
         let bad = |key, value: &dyn std::fmt::Display, allowed| {
             Err(ConfigError::NotAllowed { key, value: value.to_string(), allowed })
         };
-        for (key, value, scheme, allowed) in [
-            ("log", &self.log, "embedded:", "embedded:"),
-            ("cache", &self.cache, "memory:", "memory:"),
-            ("index", &self.index, "embedded:", "embedded:"),
-            ("sql_engine", &self.sql_engine, "datafusion:", "datafusion:"),
+        for (key, value, embedded, schemes, allowed) in [
+            ("log", &self.log, "embedded:", &["fluvio://"][..], "embedded: or fluvio://HOST:PORT"),
+            ("cache", &self.cache, "memory:", &["redis://", "rediss://"], "memory: or redis://HOST:PORT"),
+            ("index", &self.index, "embedded:", &["qdrant://"], "embedded: or qdrant://HOST:PORT"),
+            ("sql_engine", &self.sql_engine, "datafusion:", &[], "datafusion:"),
         ] {
-            if value != scheme {
-                return bad(key, value, allowed);
+            if value != embedded && !schemes.iter().any(|scheme| value.starts_with(scheme)) {
+                return bad(key, &without_password(value), allowed);
             }
         }
-        if !self.catalog.starts_with("sqlite:") {
-            return bad("catalog", &self.catalog, "sqlite: or sqlite:PATH");
+        if !["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| self.catalog.starts_with(scheme)) {
+            let allowed = "sqlite:, sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE";
+            return bad("catalog", &without_password(&self.catalog), allowed);
         }
-        if !self.storage.starts_with("file:") {
-            return bad("storage", &self.storage, "file: or file:PATH");
+        if !self.storage.starts_with("file:") && !self.storage.starts_with("s3://") {
+            return bad("storage", &without_password(&self.storage), "file:, file:PATH or s3://BUCKET/PREFIX");
+        }
+        if let Some((key, value, allowed)) = self.unshared() {
+            return bad(key, value, allowed);
         }
         if let Some(url) = &self.public_url
             && (!matches!(url.scheme(), "http" | "https") || url.path() != "/")
@@ -403,6 +444,12 @@ impl Config {
         if !(1..=1024).contains(&self.topics.playback_partitions) {
             return bad("topics.playback_partitions", &self.topics.playback_partitions, "1 to 1024");
         }
+        if (1..1000).contains(&self.media.presign_ms.0) {
+            return bad("media.presign_ms", &self.media.presign_ms.0, "0, or 1000 to 604800000");
+        }
+        if self.telemetry.spool_bytes < mib {
+            return bad("telemetry.spool_bytes", &self.telemetry.spool_bytes, "1 MiB or more");
+        }
         if self.topics.retain_bytes < ByteSize::mib(16) {
             return bad("topics.retain_bytes", &self.topics.retain_bytes, "16 MiB or more");
         }
@@ -411,6 +458,9 @@ impl Config {
             ("accounts.session_days", self.accounts.session_days, 1, 3650, "1 to 3650"),
             ("uploads.expire_hours", self.uploads.expire_hours, 1, 8760, "1 to 8760"),
             ("uploads.idle_ms", self.uploads.idle_ms.0, 100, 3_600_000, "100 to 3600000"),
+            ("lease_ms", self.lease_ms.0, 500, 600_000, "500 to 600000"),
+            ("telemetry.patience_ms", self.telemetry.patience_ms.0, 10, 60_000, "10 to 60000"),
+            ("media.presign_ms", self.media.presign_ms.0, 0, 604_800_000, "0, or 1000 to 604800000"),
             ("transcode.lease_ms", self.transcode.lease_ms.0, 1000, 600_000, "1000 to 600000"),
             ("transcode.stall_ms", self.transcode.stall_ms.0, 1000, 3_600_000, "1000 to 3600000"),
             ("transcode.max_hours", self.transcode.max_hours, 1, 1000, "1 to 1000"),
@@ -436,6 +486,22 @@ impl Config {
         Ok(())
     }
 
+    /// A process with some of the roles needs the others elsewhere: what they share must lie where
+    /// all reach it. A directory of embedded back ends alone is one process's, whatever it runs.
+    fn unshared(&self) -> Option<(&'static str, &String, &'static str)> {
+        let seams = [
+            ("log", &self.log, "embedded:", "fluvio://HOST:PORT where several processes share the roles"),
+            ("catalog", &self.catalog, "sqlite:", "postgres://… where several processes share the roles"),
+            ("cache", &self.cache, "memory:", "redis://HOST:PORT where several processes share the roles"),
+            ("storage", &self.storage, "file:", "s3://BUCKET/PREFIX where several processes share the roles"),
+        ];
+        let is_embedded = |(_, value, embedded, _): &(_, &String, &str, _)| value.starts_with(embedded);
+        if self.roles.len() == Role::ALL.len() || seams.iter().all(is_embedded) {
+            return None;
+        }
+        seams.into_iter().find(is_embedded).map(|(key, value, _, allowed)| (key, value, allowed))
+    }
+
     /// Whether this process runs `role`.
     #[must_use]
     pub fn has(&self, role: Role) -> bool {
@@ -458,6 +524,19 @@ impl Config {
             Some("") | None => self.data_dir.clone(),
             Some(path) => Path::new(path).to_owned(),
         }
+    }
+
+    /// The address at which this machine reaches the server: of any address, the loopback one.
+    #[must_use]
+    pub fn reachable_listen(&self) -> SocketAddr {
+        let mut address = self.listen;
+        if address.ip().is_unspecified() {
+            address.set_ip(match address.ip() {
+                IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        address
     }
 
     /// The address to tell people.
@@ -507,6 +586,7 @@ mod tests {
             ("[uploads]\nchunk_size = 1", &["`uploads.chunk_size`", "1 bytes", "64 KiB to 256 MiB"]),
             ("roles = [\"cook\"]", &["roles", "cook", "ingest"]),
             ("log = \"kafka://x\"", &["`log`", "kafka://x", "embedded:"]),
+            ("catalog = \"mysql://me:secret@db/x\"", &["`catalog`", "mysql://me:", "@db/x", "postgres://"]),
             ("[accounts]\nsign_up = \"maybe\"", &["`accounts.sign_up`", "maybe", "invitation"]),
         ] {
             let error = load(toml, &[]).unwrap_err();
@@ -515,5 +595,18 @@ mod tests {
             }
         }
         assert!(load("", &["nonsense"]).unwrap_err().contains("key=value"));
+        assert!(!load("catalog = \"mysql://me:secret@db/x\"", &[]).unwrap_err().contains("secret"));
+    }
+
+    #[test]
+    fn some_of_the_roles_need_what_others_share() {
+        const SHARED: &str = "roles = [\"playback\"]\nlog = \"fluvio://sc:9003\"\ncatalog = \"postgres://db/x\"\ncache = \"redis://r\"\nstorage = \"s3://b/p\"";
+        assert!(load(SHARED, &[]).is_ok());
+        assert!(load("roles = [\"playback\"]", &[]).is_ok(), "one process on one directory");
+        assert!(load("cache = \"redis://r\"", &[]).is_ok(), "all roles");
+        for (key, value) in [("log", "embedded:"), ("catalog", "sqlite:"), ("cache", "memory:"), ("storage", "file:")] {
+            let error = load(SHARED, &[&format!("{key}={value}")]).unwrap_err();
+            assert!(error.contains(&format!("`{key}` is `{value}`")) && error.contains("several processes"), "{error}");
+        }
     }
 }

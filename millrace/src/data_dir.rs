@@ -169,6 +169,14 @@ impl DataDir {
         read_or_make(&operator_token_path(&self.root), access::who::new_secret)
     }
 
+    /// Keeps the operator's token that the instance's processes share.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn keep_operator_token(&self, token: &str) -> Result<(), DataDirError> {
+        keep_secret(&operator_token_path(&self.root), token)
+    }
+
     /// This directory's id as a producer of log records.
     ///
     /// # Errors

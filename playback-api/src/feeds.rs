@@ -72,7 +72,12 @@ async fn search(
     let limit = Page { limit: params.limit, cursor: None }.limit()?;
     let cursor =
         params.cursor.map(|text| text.parse()).transpose().map_err(|error: SearchError| search_problem(&error))?;
-    let query = SearchQuery { text: params.q.unwrap_or_default(), channel: None, limit: limit as usize, cursor };
+    let query = SearchQuery {
+        text: params.q.unwrap_or_default(),
+        limit: limit as usize,
+        cursor,
+        ..SearchQuery::default()
+    };
     let page = playback.index.search(&query).await.map_err(|error| search_problem(&error))?;
     let ids: Vec<VideoId> = page.hits.iter().map(|hit| hit.video).collect();
     let videos = playback.listed(&ids).await?;
@@ -87,9 +92,11 @@ async fn search(
     responses((status = 200, body = VideoPage), (status = 422, body = Problem)))]
 async fn trending(State(playback): State<Playback>, Query(page): Query<Page>) -> Result<Json<VideoPage>, Problem> {
     let limit = page.limit()?;
-    let ranked = stats::read_trending(playback.store.as_ref(), 0, limit as usize)
-        .await
-        .map_err(|error| Problem::from_seam(&error))?;
+    // Without the ranking the newest are shown: some videos are worth more than none.
+    let ranked = stats::read_trending(playback.store.as_ref(), 0, limit as usize).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the trending ranking can't be read");
+        Vec::new()
+    });
     let ids: Vec<VideoId> = ranked.iter().map(|ranked| ranked.video_id).collect();
     let mut videos = playback.listed(&ids).await?;
     if videos.len() < limit as usize {
@@ -139,11 +146,13 @@ async fn related(
 ) -> Result<Json<RelatedList>, Problem> {
     let limit = page.limit()? as usize;
     let video = visible(&playback, &caller, &id).await?;
-    let together = RelatedToVideo::read(playback.store.as_ref(), video.id)
-        .await
-        .map_err(|error| Problem::from_seam(&error))?
-        .map(|related| related.videos)
-        .unwrap_or_default();
+    let together = match RelatedToVideo::read(playback.store.as_ref(), video.id).await {
+        Ok(related) => related.map(|related| related.videos).unwrap_or_default(),
+        Err(error) => {
+            tracing::warn!(%error, "the related videos can't be read");
+            Vec::new()
+        }
+    };
     let mut seen = HashSet::from([video.id]);
     let mut found: Vec<(VideoId, RelatedReason)> = together
         .into_iter()
@@ -154,7 +163,14 @@ async fn related(
     let mut text = format!("{} {}", video.title, video.tags.join(" "));
     text.push(' ');
     text.extend(video.description.chars().take(1000));
-    let similar = playback.index.similar_to_text(&text, limit * 2).await.map_err(|error| search_problem(&error))?;
+    let similar = match playback.index.similar_to_text(&text, limit * 2).await {
+        Ok(similar) => similar,
+        Err(error) if found.is_empty() => return Err(search_problem(&error)),
+        Err(error) => {
+            tracing::warn!(%error, "videos with a similar text can't be found");
+            Vec::new()
+        }
+    };
     found.extend(
         similar.into_iter().map(|hit| (hit.video, RelatedReason::SimilarText)).filter(|(id, _)| seen.insert(*id)),
     );

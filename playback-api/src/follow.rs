@@ -1,24 +1,23 @@
-//! Follows the `transcodes` and `videos` topics and announces each change of a video on its
-//! fan-out channel, for the event streams of this process; forgets the figures of deleted videos.
+//! The stage that follows the `transcodes` and `videos` topics and announces each change of a video
+//! on its fan-out channel, for the event streams of every playback process; it forgets the figures
+//! of deleted videos. One process does it for all, the owner of the topic's partition.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use event_log::{EventLog, LogError, ReadLimit, Stream};
 use event_schemas::{
-    Envelope, Partition, Topic, VideoId,
+    Envelope, Topic, VideoId,
     records::{JsonRecord as _, TranscodeRecord, VideoRecord},
 };
+use runtime::{Admitted, Stage, StageError};
 use serving_store::{
     ServingError, ServingStore,
     counters::VideoCounters,
     stats::{HoursOfVideo, RelatedToVideo, RetentionOfVideo, TRENDING, VideoFigure as _},
 };
-use tokio_util::sync::CancellationToken;
 
 use crate::events::channel;
-
-const RETRY: Duration = Duration::from_millis(500);
 
 /// The video that a record is about, and whether it is gone.
 fn video_of(topic: Topic, envelope: &Envelope) -> Option<(VideoId, bool)> {
@@ -39,53 +38,35 @@ async fn forget(store: &dyn ServingStore, video: VideoId, partitions: u32) -> Re
     store.rank_remove(TRENDING, &video.to_string()).await
 }
 
-async fn follow_from_end(
-    log: &dyn EventLog,
-    store: &dyn ServingStore,
-    topic: Topic,
-    partition: Partition,
-    playback_partitions: u32,
-) -> Result<(), LogError> {
-    let stream = Stream::Main(topic);
-    let mut next = log.watermarks(stream, partition).await?.next;
-    loop {
-        log.wait(stream, partition, next).await?;
-        for record in log.read(stream, partition, next, ReadLimit::default()).await? {
-            next = record.offset.next();
-            let video = Envelope::decode(&record.bytes).ok().and_then(|envelope| video_of(topic, &envelope));
-            let Some((video, deleted)) = video else { continue };
-            if deleted && let Err(error) = forget(store, video, playback_partitions).await {
-                tracing::debug!(%error, "the figures of a deleted video stay for now");
-            }
-            if let Err(error) = store.publish(&channel(video), Bytes::new()).await {
-                tracing::debug!(%error, "a change was not announced");
-            }
-        }
-    }
+/// The stage, for one of the two topics.
+pub struct Announcer {
+    /// Where figures are forgotten and changes announced.
+    pub store: Arc<dyn ServingStore>,
+    /// The topic read: `transcodes` or `videos`.
+    pub topic: Topic,
+    /// Partitions of `playback`, by which counters are kept.
+    pub playback_partitions: u32,
 }
 
-/// Follows one partition from its present end until cancelled. Announcements are hints, so what
-/// happens while the log is down is not made up for.
-pub async fn run(
-    log: Arc<dyn EventLog>,
-    store: Arc<dyn ServingStore>,
-    topic: Topic,
-    partition: Partition,
-    playback_partitions: u32,
-    cancel: CancellationToken,
-) {
-    loop {
-        tokio::select! {
-            () = cancel.cancelled() => return,
-            result = follow_from_end(log.as_ref(), store.as_ref(), topic, partition, playback_partitions) => {
-                if let Err(error) = result {
-                    tracing::debug!(%topic, %partition, %error, "following a topic failed; trying again");
-                }
+#[async_trait]
+impl Stage for Announcer {
+    fn name(&self) -> &str {
+        "announcer"
+    }
+
+    async fn handle(&self, batch: &[Admitted]) -> Result<(), StageError> {
+        // Once a video, whatever the number of its records. What another version of the program
+        // wrote and this one can't read is not this stage's to put aside.
+        let mut changed: BTreeMap<VideoId, bool> = BTreeMap::new();
+        for (video, deleted) in batch.iter().filter_map(|record| video_of(self.topic, &record.envelope)) {
+            *changed.entry(video).or_default() |= deleted;
+        }
+        for (video, deleted) in changed {
+            if deleted {
+                forget(self.store.as_ref(), video, self.playback_partitions).await?;
             }
+            self.store.publish(&channel(video), Bytes::new()).await?;
         }
-        tokio::select! {
-            () = cancel.cancelled() => return,
-            () = tokio::time::sleep(RETRY) => {}
-        }
+        Ok(())
     }
 }

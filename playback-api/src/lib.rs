@@ -11,6 +11,7 @@ pub mod follow;
 pub mod hls;
 pub mod instance;
 pub mod media;
+pub mod media_access;
 pub mod playback;
 pub mod shapes;
 pub mod studio;
@@ -21,8 +22,9 @@ use std::sync::Arc;
 
 use access::{Access, Problem};
 use axum::extract::FromRef;
-use event_schemas::VideoId;
+use event_schemas::{Millis, VideoId};
 use object_store::ObjectStore;
+use objects::Presign;
 use search_index::SearchIndex;
 use serving_store::ServingStore;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +37,8 @@ pub struct Playback {
     pub access: Arc<Access>,
     /// Segments and posters.
     pub objects: Arc<dyn ObjectStore>,
+    /// How players read public segments from the store itself; none to serve them from here.
+    pub presigned: Option<Presigned>,
     /// Figures, rankings, fan-out.
     pub store: Arc<dyn ServingStore>,
     /// Text search.
@@ -45,6 +49,15 @@ pub struct Playback {
     pub instance: Arc<instance::InstanceView>,
     /// Ends the event streams at shutdown.
     pub closing: CancellationToken,
+}
+
+/// Addresses of the object store for players.
+#[derive(Debug, Clone)]
+pub struct Presigned {
+    /// Who makes them.
+    pub by: Arc<dyn Presign>,
+    /// How long each is valid.
+    pub valid_for: Millis,
 }
 
 impl FromRef<Playback> for Arc<Access> {
@@ -69,5 +82,6 @@ pub fn router(playback: Playback) -> OpenApiRouter {
         .merge(studio::router())
         .merge(events::router())
         .merge(media::router())
+        .merge(media_access::router())
         .with_state(playback)
 }

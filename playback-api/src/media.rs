@@ -19,12 +19,12 @@ use http_range_header::parse_range_header;
 use object_store::{GetOptions, GetRange, ObjectStore as _, path::Path as Key};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{Playback, video_id};
+use crate::{Playback, Presigned, video_id};
 
 const HLS: &str = "application/vnd.apple.mpegurl";
 
 /// How a caller came to be allowed.
-enum Way {
+pub(crate) enum Way {
     /// The media is for everyone.
     Open,
     /// A signed address or a signed-in owner.
@@ -53,7 +53,7 @@ fn by_caller(caller: &Caller, video: &Video) -> Result<Way, Problem> {
     policy::see(caller, video).map(|()| Way::Personal).map_err(|deny| deny.problem("video"))
 }
 
-fn by_token(playback: &Playback, token: &str, video: &Video) -> Result<Way, Problem> {
+pub(crate) fn by_token(playback: &Playback, token: &str, video: &Video) -> Result<Way, Problem> {
     let token = token.strip_prefix('~').ok_or_else(|| Problem::not_found("address"))?;
     match playback.access.signer.verify_path(token) {
         Ok(granted) if granted.video == video.id => Ok(Way::Personal),
@@ -150,6 +150,9 @@ async fn object(
     way: &Way,
     file: &MediaFile,
 ) -> Result<Response, Problem> {
+    if let Some(redirect) = away(playback, headers, video, way, file).await? {
+        return Ok(redirect);
+    }
     // The name is the hash of the content.
     let etag = format!("\"{}\"", file.name.split('.').next().unwrap_or_default());
     let mut response = if headers.get(header::IF_NONE_MATCH).is_some_and(|value| lists(value, &etag)) {
@@ -213,6 +216,37 @@ async fn object(
         set.insert(header::ETAG, value);
     }
     Ok(response)
+}
+
+/// Sends players to the store itself for public segments, where that is wanted. What is private
+/// stays here, where each request is checked.
+async fn away(
+    playback: &Playback,
+    headers: &HeaderMap,
+    video: &Video,
+    way: &Way,
+    file: &MediaFile,
+) -> Result<Option<Response>, Problem> {
+    let Some(Presigned { by, valid_for }) = &playback.presigned else { return Ok(None) };
+    let is_segment = file.name.ends_with(".m4s") || file.name.ends_with(".mp4");
+    // Who has a copy only asks whether it is still right; that is answered here.
+    if !is_segment || !matches!(way, Way::Open) || headers.contains_key(header::IF_NONE_MATCH) {
+        return Ok(None);
+    }
+    let url = by.get_url(&Key::from(file.key(video.id)), *valid_for).await.map_err(|error| {
+        tracing::warn!(error = %access::problem::chain(&error), "an address can't be signed");
+        Problem::unavailable("storage does not answer; try again in a moment")
+    })?;
+    let mut response = StatusCode::TEMPORARY_REDIRECT.into_response();
+    let set = response.headers_mut();
+    let location = HeaderValue::from_str(url.as_str()).map_err(|error| Problem::internal(&error))?;
+    set.insert(header::LOCATION, location);
+    // Half of the time that the address is valid: a kept answer must not lead to a refusal.
+    let keep = format!("public, max-age={}", valid_for.0 / 2000);
+    set.insert(header::CACHE_CONTROL, HeaderValue::from_str(&keep).map_err(|error| Problem::internal(&error))?);
+    open_to_pages(set, way);
+    metrics::counter!("millrace_media_redirects_total").increment(1);
+    Ok(Some(response))
 }
 
 async fn serve(

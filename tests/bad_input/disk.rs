@@ -18,7 +18,7 @@ fn free(path: &Path) -> u64 {
 async fn is_well(server: &Server) {
     wait_until("everything is well again", SHORT, async || {
         let ready = server.stranger().get("/readyz").await;
-        holds(ready.status == 200, || ready.text())
+        holds(ready.status == 200 && ready.json()["status"] == "ready", || ready.text())
     })
     .await;
 }

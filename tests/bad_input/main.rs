@@ -11,6 +11,7 @@ mod addresses;
 mod configuration;
 mod disk;
 mod files;
+mod records;
 mod shutdown;
 mod telemetry;
 mod uploads;

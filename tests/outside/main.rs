@@ -1,5 +1,5 @@
-//! Drives the parts that are not Rust against the real program: the web app in a real browser,
-//! and the notebook on a real lake.
+//! Drives the parts that are not Rust against the real program: the web app in a real browser, the
+//! notebook on a real lake, the edge before it, and what `deploy/` holds.
 //!
 //! What can't be run here says so in a line that begins with `not run:` and passes, unless
 //! `MILLRACE_REQUIRE_ALL=1`, as `make test` sets it: then it fails.
@@ -8,6 +8,9 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+
+mod deploy;
+mod edge;
 
 use std::{
     path::{Path, PathBuf},

@@ -20,6 +20,12 @@ pub enum Credentials {
     Cookies(String),
 }
 
+/// Where an instance is reached: a server, or an edge before one or several.
+pub trait Site {
+    /// `http://HOST:PORT`.
+    fn address(&self) -> &str;
+}
+
 /// A client of one server.
 #[derive(Debug, Clone)]
 pub struct Api {

@@ -37,7 +37,9 @@ impl Server {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = millrace();
         command.current_dir(self.folder()).env("MILLRACE_URL", &self.url);
-        command.arg("--data-dir").arg(self.data()).args(arguments);
+        command.arg("--data-dir").arg(self.data());
+        self.configure(&mut command);
+        command.args(arguments);
         command
     }
 

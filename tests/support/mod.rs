@@ -10,6 +10,7 @@ pub mod clips;
 pub mod command;
 pub mod hls;
 pub mod media;
+pub mod nginx;
 pub mod people;
 pub mod processes;
 pub mod server;
@@ -20,8 +21,9 @@ pub mod wait;
 
 use std::io::Write as _;
 
-pub use api::{Api, Reply};
+pub use api::{Api, Reply, Site};
 pub use clips::Clip;
+pub use nginx::Edge;
 pub use people::Creator;
 pub use server::Server;
 pub use tus::Upload;

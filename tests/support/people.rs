@@ -3,9 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    api::{Api, Credentials},
+    api::{Api, Credentials, Site},
     clips::Clip,
-    server::Server,
     tus::{self, Upload},
     wait::{LONG, wait_until},
 };
@@ -35,14 +34,15 @@ pub fn form(login: &str) -> Value {
 
 impl Creator {
     /// Signs up and makes an API token.
-    pub async fn sign_up(server: &Server, login: &str) -> Self {
-        let signed_up = server.stranger().post("/api/v1/accounts", &form(login)).await.expect(201);
+    pub async fn sign_up(site: &impl Site, login: &str) -> Self {
+        let stranger = Api::new(site.address(), Credentials::None);
+        let signed_up = stranger.post("/api/v1/accounts", &form(login)).await.expect(201);
         let cookie = signed_up.cookie("millrace_session").expect("a session cookie");
-        let browser = Api::new(&server.url, Credentials::Cookies(cookie));
+        let browser = Api::new(site.address(), Credentials::Cookies(cookie));
         let made = browser.post("/api/v1/tokens", &json!({"label": "tests"})).await.expect(201).json();
         let token = made["token"].as_str().expect("a token").to_owned();
         assert!(token.starts_with("mlr_"), "{token}");
-        let api = Api::new(&server.url, Credentials::Bearer(token));
+        let api = Api::new(site.address(), Credentials::Bearer(token));
         Self { api, browser, login: login.to_owned(), me: signed_up.json() }
     }
 

@@ -14,7 +14,7 @@ use nix::sys::{prctl, signal::Signal};
 use reqwest::Method;
 
 use super::{
-    api::{Api, Credentials},
+    api::{Api, Credentials, Site},
     command::millrace,
     processes::signal,
     wait::{LONG, wait_until},
@@ -31,6 +31,8 @@ pub struct Server {
     pub url: String,
     folder: tempfile::TempDir,
     settings: Vec<String>,
+    /// Variables of the process, such as credentials that the program takes from there.
+    variables: Vec<(String, String)>,
     port: u16,
     child: Option<Child>,
 }
@@ -57,8 +59,13 @@ impl Server {
 
     /// Starts a server that keeps everything in this folder.
     pub async fn start_in(folder: tempfile::TempDir, settings: &[&str]) -> Self {
+        Self::start_as(folder, settings, &[]).await
+    }
+
+    /// Starts a server with these variables too.
+    pub async fn start_as(folder: tempfile::TempDir, settings: &[&str], variables: &[(String, String)]) -> Self {
         let settings = SETTINGS.iter().chain(settings).map(|set| (*set).to_owned()).collect();
-        let mut server = Self { url: String::new(), folder, settings, port: 0, child: None };
+        let mut server = Self { url: String::new(), folder, settings, variables: variables.to_vec(), port: 0, child: None };
         for _ in 0..5 {
             server.port = free_port();
             server.url = format!("http://127.0.0.1:{}", server.port);
@@ -79,6 +86,7 @@ impl Server {
         for set in self.settings.iter().map(String::as_str).chain(more.iter().copied()) {
             command.args(["--set", set]);
         }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.args(["serve", "--listen", &format!("127.0.0.1:{}", self.port)]);
         command.stdout(log.try_clone().expect("the log")).stderr(log);
         // SAFETY: the closure makes one system call, which is safe between fork and exec. Should
@@ -108,6 +116,14 @@ impl Server {
             self.child = None;
         }
         ready
+    }
+
+    /// The settings and variables that other commands need to reach what this server reaches.
+    pub fn configure(&self, command: &mut std::process::Command) {
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        for set in &self.settings {
+            command.args(["--set", set]);
+        }
     }
 
     /// The server's process id.
@@ -197,6 +213,12 @@ impl Server {
         let status = status.await;
         self.child = None;
         status
+    }
+}
+
+impl Site for Server {
+    fn address(&self) -> &str {
+        &self.url
     }
 }
 

@@ -39,7 +39,11 @@ pub struct Upload {
 impl Upload {
     /// Begins an upload.
     pub async fn create(api: &Api, length: u64, about: &[(&str, &str)]) -> Self {
-        let created = api.send(creation(api, &length.to_string(), about)).await.expect(201);
+        Self::created(api, &api.send(creation(api, &length.to_string(), about)).await.expect(201))
+    }
+
+    /// The upload that this reply says was begun.
+    pub fn created(api: &Api, created: &Reply) -> Self {
         assert_eq!(created.header("tus-resumable"), "1.0.0");
         let path = created.header("location").to_owned();
         let id = path.strip_prefix("/uploads/").unwrap_or_else(|| panic!("location {path}")).to_owned();

@@ -4,10 +4,7 @@ use event_schemas::{Clock as _, SystemClock};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{
-    api::{Api, Credentials, Reply},
-    server::Server,
-};
+use super::api::{Api, Credentials, Reply, Site};
 
 /// Microseconds since the epoch, now.
 pub fn now_us() -> i64 {
@@ -23,8 +20,8 @@ pub struct Viewer {
 
 impl Viewer {
     /// A viewer whom the server has never met.
-    pub fn new(server: &Server) -> Self {
-        Self { api: server.stranger() }
+    pub fn new(site: &impl Site) -> Self {
+        Self { api: Api::new(site.address(), Credentials::None) }
     }
 
     /// Opens a video's watch page. The playback begins `minutes_ago`, as that of a player that

@@ -8,10 +8,10 @@ use datafusion::{
     datasource::{MemTable, TableProvider, ViewTable},
     execution::{SendableRecordBatchStream, context::SQLOptions, runtime_env::RuntimeEnv},
     logical_expr::LogicalPlan,
-    prelude::{SessionConfig, SessionContext, col, lit},
+    prelude::{Expr, SessionConfig, SessionContext, col, lit},
 };
 use deltalake::DeltaTable;
-use event_schemas::{OffsetVector, Topic, VideoId};
+use event_schemas::{OffsetVector, Partition, Topic, VideoId};
 use futures::TryStreamExt;
 use lake_tables::{TableDef, schema, txn};
 
@@ -80,13 +80,26 @@ impl Snapshot {
     /// # Errors
     /// The engine refuses the filter.
     pub async fn of_videos(&self, videos: &BTreeSet<VideoId>) -> Result<Self, SqlError> {
+        let ids = videos.iter().map(|video| lit(video.to_string())).collect();
+        self.of_events(col("video_id").in_list(ids, false)).await
+    }
+
+    /// The same versions, as if the playback events of `partition` of their topic were all there
+    /// were. All events of a viewer are in one, so that each counter is the sum over partitions.
+    ///
+    /// # Errors
+    /// The engine refuses the filter.
+    pub async fn of_partition(&self, partition: Partition) -> Result<Self, SqlError> {
+        self.of_events(col(schema::provenance::TOPIC_PARTITION).eq(lit(i64::from(partition.0)))).await
+    }
+
+    async fn of_events(&self, filter: Expr) -> Result<Self, SqlError> {
         let failed = |error| SqlError::Failed(Box::new(error));
         let context = context(&self.runtime, self.options);
         for ((def, _), provider) in self.tables.iter().zip(&self.providers) {
             let table = if def.name == schema::playback_events().name {
-                let ids = videos.iter().map(|video| lit(video.to_string())).collect();
                 let frame = context.read_table(Arc::clone(provider)).map_err(failed)?;
-                frame.filter(col("video_id").in_list(ids, false)).map_err(failed)?.into_view()
+                frame.filter(filter.clone()).map_err(failed)?.into_view()
             } else {
                 Arc::clone(provider)
             };

@@ -4,9 +4,11 @@
 //! [`run`] computes anew what the rows added since the last time concern; [`decide`] turns rows
 //! into figures. Every figure carries the rule version and the offsets of the very snapshot that
 //! it was computed from, so anyone can compute it again and compare. The playback API and the
-//! studio read them.
+//! studio read them. [`LakeHistory`] gives the `views` stage its state back from the lake.
 
 pub mod decide;
+mod history;
 mod run;
 
-pub use run::{LakeViews, LakeViewsConfig, LakeViewsError};
+pub use history::LakeHistory;
+pub use run::{LakeViews, LakeViewsConfig, LakeViewsError, Rebuilt};

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use arrow::array::Array;
+use arrow::array::{Array, RecordBatch};
+use bytes::Bytes;
 use event_schemas::{Clock, Fault, Faulty, Millis, OffsetVector, VideoId};
 use lake_sql::{Snapshot, SqlEngine, SqlError, bigints, doubles, instants, texts};
 use metrics::{counter, histogram};
@@ -17,6 +18,9 @@ const VIDEOS_AT_ONCE: usize = 200;
 
 /// A refresh is followed by at least this many times its own duration of rest.
 const REST: u32 = 4;
+
+/// The key whose absence says that the store has lost the figures.
+const MARKER: &str = "marker/lake-views";
 
 /// How the jobs work.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +65,15 @@ impl Faulty for LakeViewsError {
     }
 }
 
+/// What a rebuild wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rebuilt {
+    /// The videos with counters.
+    pub videos: usize,
+    /// What the figures have taken into account.
+    pub offsets: OffsetVector,
+}
+
 /// The jobs that keep views by hour and retention curves.
 pub struct LakeViews {
     engine: Arc<SqlEngine>,
@@ -87,8 +100,8 @@ impl LakeViews {
         self.wanted.notify_one();
     }
 
-    /// Keeps the figures up to date until cancelled. The first time every video's are computed,
-    /// since the store may be empty; then those of videos with new rows.
+    /// Keeps the figures up to date until cancelled. The first time, and whenever the store has lost
+    /// them, every video's are computed; then those of videos with new rows.
     ///
     /// # Errors
     /// See [`LakeViewsError`]; called again, everything is computed anew.
@@ -98,7 +111,7 @@ impl LakeViews {
             let began = Instant::now();
             tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
-                refreshed = self.refresh(&done) => done = refreshed?,
+                refreshed = self.refresh_or_begin_anew(&done) => done = refreshed?,
             }
             let rest = self.config.refresh_every.max(began.elapsed() * REST);
             tokio::select! {
@@ -107,6 +120,15 @@ impl LakeViews {
                 () = self.wanted.notified() => {}
             }
         }
+    }
+
+    async fn refresh_or_begin_anew(&self, done: &OffsetVector) -> Result<OffsetVector, LakeViewsError> {
+        if self.store.get(MARKER).await?.is_some() {
+            return self.refresh(done).await;
+        }
+        let done = self.refresh(&OffsetVector::default()).await?;
+        self.store.put(MARKER, Bytes::new(), OffsetVector::default()).await?;
+        Ok(done)
     }
 
     /// Computes the figures of every video with rows that `done` has not taken into account, from
@@ -135,24 +157,39 @@ impl LakeViews {
         Ok(offsets)
     }
 
+    /// Writes every video's counters as the lake has them, each partition's with its offset, and
+    /// every other figure. What a live stage has written at later offsets stays.
+    ///
+    /// # Errors
+    /// See [`LakeViewsError`]. Some figures may be written then; called again, it does no harm.
+    pub async fn rebuild(&self) -> Result<Rebuilt, LakeViewsError> {
+        let snapshot = self.engine.snapshot().await?;
+        let mut rebuilt = Rebuilt::default();
+        if snapshot.is_empty() {
+            return Ok(rebuilt);
+        }
+        rebuilt.offsets = snapshot.offsets(self.config.partitions).await?;
+        let mut videos = BTreeSet::new();
+        for (partition, next) in &rebuilt.offsets.0 {
+            let scope = snapshot.of_partition(*partition).await?;
+            let rows = scope.query("select * from video_stats").await?.into_one()?;
+            for (video, total) in totals(&rows)? {
+                total.write(self.store.as_ref(), video, *partition, *next).await?;
+                videos.insert(video);
+            }
+        }
+        rebuilt.videos = videos.len();
+        self.refresh(&OffsetVector::default()).await?;
+        Ok(rebuilt)
+    }
+
     async fn hours(&self, scope: &Snapshot, offsets: &OffsetVector) -> Result<(), LakeViewsError> {
         let rows = scope.query("select * from video_stats_hour").await?.into_one()?;
-        let videos = ids(&texts(&rows, "video_id")?)?;
-        let at = instants(&rows, "hour")?;
-        let number = |name| bigints(&rows, name);
-        let (starts, views) = (number("starts")?, number("views")?);
-        let (engaged, watch_ms) = (number("engaged_views")?, number("watch_ms")?);
-        let unsigned = |value: i64| u64::try_from(value).map_err(|_| LakeViewsError::Malformed(value.to_string()));
-        let mut found = Vec::with_capacity(videos.len());
-        for (n, (video, hour)) in videos.into_iter().zip(at).enumerate() {
-            let counters = VideoCounters {
-                starts: unsigned(starts.value(n))?,
-                views: unsigned(views.value(n))?,
-                engaged: unsigned(engaged.value(n))?,
-                watch_ms: Millis(watch_ms.value(n)),
-            };
-            found.push(HourRow { video, hour, counters });
-        }
+        let found: Vec<HourRow> = totals(&rows)?
+            .into_iter()
+            .zip(instants(&rows, "hour")?)
+            .map(|((video, counters), hour)| HourRow { video, hour, counters })
+            .collect();
         let since = self.clock.now() - self.config.hours_kept;
         for (video, figure) in hours(&found, since, offsets) {
             figure.write(self.store.as_ref(), video).await?;
@@ -181,6 +218,23 @@ impl LakeViews {
         }
         Ok(())
     }
+}
+
+/// The counters in each row.
+fn totals(rows: &RecordBatch) -> Result<Vec<(VideoId, VideoCounters)>, LakeViewsError> {
+    let videos = ids(&texts(rows, "video_id")?)?;
+    let (starts, views) = (bigints(rows, "starts")?, bigints(rows, "views")?);
+    let (engaged, watch_ms) = (bigints(rows, "engaged_views")?, bigints(rows, "watch_ms")?);
+    let unsigned = |value: i64| u64::try_from(value).map_err(|_| LakeViewsError::Malformed(value.to_string()));
+    let counters = |n| {
+        Ok::<_, LakeViewsError>(VideoCounters {
+            starts: unsigned(starts.value(n))?,
+            views: unsigned(views.value(n))?,
+            engaged: unsigned(engaged.value(n))?,
+            watch_ms: Millis(watch_ms.value(n)),
+        })
+    };
+    videos.into_iter().enumerate().map(|(n, video)| Ok((video, counters(n)?))).collect()
 }
 
 fn ids(values: &arrow::array::StringArray) -> Result<Vec<VideoId>, LakeViewsError> {

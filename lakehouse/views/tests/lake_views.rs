@@ -15,9 +15,10 @@ use deltalake::{
 use event_schemas::{
     Millis, Offset, OffsetVector, Partition, TestClock, Timestamp, Topic, playback::PlaybackEvent, rules::RULE_VERSION,
 };
+use futures::TryStreamExt;
 use lake_sql::{SqlEngine, SqlOptions};
 use lake_tables::{Lake, schema, txn};
-use lake_views::{LakeViews, LakeViewsConfig};
+use lake_views::{LakeHistory, LakeViews, LakeViewsConfig};
 use object_store::local::LocalFileSystem;
 use serving_store::{
     MemoryStore, ServingStore,
@@ -25,6 +26,7 @@ use serving_store::{
     stats::{HourStats, HoursOfVideo, RetentionOfVideo, VideoFigure},
 };
 use tokio_util::sync::CancellationToken;
+use views_stage::History;
 
 use history::{DAY, event, record, rows, taken, video};
 
@@ -133,4 +135,53 @@ async fn the_jobs_run_until_cancelled_and_at_once_when_asked() {
     }
     cancel.cancel();
     task.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_past_of_a_partition_is_given_in_the_order_of_the_log() {
+    let (_folder, lake, _) = world();
+    let engine = Arc::new(SqlEngine::open(lake.clone(), SqlOptions::default()).unwrap());
+    let past = LakeHistory::new(engine.clone()).past(Partition(1)).await.unwrap();
+    assert_eq!(past.until, Offset(0), "no table yet");
+    commit(&lake, 1, 7, &watch(2, 2, 3, 2, 60)).await;
+    commit(&lake, 0, 3, &watch(1, 1, 1, 3, 0)).await;
+    // An earlier record in a later file.
+    let mut table = lake.open(schema::playback_events()).await.unwrap().unwrap();
+    let mut taken = taken(&[record(6, 0, &watch(2, 2, 2, 2, 0))]);
+    taken.iter_mut().for_each(|taken| taken.source.offset = Offset(6));
+    let mut writer = RecordBatchWriter::for_table(&table).unwrap();
+    for batch in rows(1, &taken) {
+        writer.write(batch).await.unwrap();
+    }
+    writer.flush_and_commit(&mut table).await.unwrap();
+
+    let past = LakeHistory::new(engine).past(Partition(1)).await.unwrap();
+    assert_eq!(past.until, Offset(8));
+    let mut read = Vec::new();
+    for batch in past.rows.try_collect::<Vec<_>>().await.unwrap() {
+        let (offsets, seqs) = (lake_sql::bigints(&batch, "log_offset").unwrap(), lake_sql::bigints(&batch, "seq").unwrap());
+        read.extend(offsets.values().iter().copied().zip(seqs.values().iter().copied()));
+    }
+    assert_eq!(read, [(6, 0), (6, 1), (7, 0), (7, 1)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_lost_everything_is_filled_from_the_lake() {
+    let (_folder, lake, store) = world();
+    let jobs = jobs(&lake, &store, LakeViewsConfig::new(2));
+    assert_eq!(jobs.rebuild().await.unwrap().videos, 0, "no table yet");
+    commit(&lake, 0, 0, &watch(1, 1, 1, 3, 0)).await;
+    commit(&lake, 1, 6, &watch(2, 1, 2, 2, 0)).await;
+    // A live stage is further.
+    let ahead = VideoCounters { starts: 7, views: 7, engaged: 7, watch_ms: Millis(7) };
+    ahead.write(store.as_ref(), video(1), Partition(0), Offset(9)).await.unwrap();
+    let rebuilt = jobs.rebuild().await.unwrap();
+    assert_eq!(rebuilt.videos, 1);
+    assert_eq!(rebuilt.offsets, OffsetVector(BTreeMap::from([(Partition(0), Offset(1)), (Partition(1), Offset(7))])));
+    let read = VideoCounters::read_many(store.as_ref(), &[video(1)], 2).await.unwrap().remove(0);
+    let of_lake = VideoCounters { starts: 0, views: 0, engaged: 1, watch_ms: Millis(20_000) };
+    let mut sum = ahead;
+    sum += of_lake;
+    assert_eq!(read.counters, sum, "the stage's later total stays, the other partition's comes from the lake");
+    assert!(HoursOfVideo::read(store.as_ref(), video(1)).await.unwrap().is_some());
 }

@@ -4,7 +4,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use event_log::{EventLog, LogError, Stream};
 use event_schemas::{Fault, Faulty, OffsetVector, Partition, Topic};
+use lake_tables::{Lake, LakeError, schema, txn};
 use tokio::sync::{Notify, watch};
+
+/// How often to look at what other writers have committed.
+const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(250);
 
 /// What the writer has committed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -34,7 +38,7 @@ impl Default for Board {
 pub struct LakeStatus {
     /// The version of `playback_events` that the writer committed last; none before its first.
     pub version: Option<u64>,
-    /// The next offset of each partition not yet in the table.
+    /// The next offset of each partition not yet in the table, whoever writes it.
     pub committed: OffsetVector,
     /// Records of each partition that are in the log and not yet in the table.
     pub lag: BTreeMap<Partition, u64>,
@@ -46,6 +50,9 @@ pub enum FlushError {
     /// The log can't say what there is to write.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The lake can't say what other writers have committed.
+    #[error("the lake can't be read")]
+    Lake(#[from] LakeError),
     /// The writer is gone.
     #[error("the lake writer has stopped")]
     Stopped,
@@ -55,6 +62,7 @@ impl Faulty for FlushError {
     fn fault(&self) -> Fault {
         match self {
             Self::Log(error) => error.fault(),
+            Self::Lake(error) => error.fault(),
             Self::Stopped => Fault::Dependency,
         }
     }
@@ -64,6 +72,7 @@ impl Faulty for FlushError {
 #[derive(Clone)]
 pub struct LakeHandle {
     pub(crate) log: Arc<dyn EventLog>,
+    pub(crate) lake: Lake,
     pub(crate) board: Arc<Board>,
 }
 
@@ -78,8 +87,8 @@ impl Drop for Waiting<'_> {
 
 impl LakeHandle {
     /// Resolves when the table holds everything before `target`, or everything that is in the log
-    /// now if there is none. The writer commits at once meanwhile. While the writer can't go on,
-    /// this waits; the caller sets a limit.
+    /// now if there is none. The writer commits at once meanwhile; other writers commit their
+    /// partitions when they do. While a writer can't go on, this waits; the caller sets a limit.
     ///
     /// # Errors
     /// See [`FlushError`].
@@ -91,20 +100,45 @@ impl LakeHandle {
         self.board.waiting.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
         let _waiting = Waiting(&self.board);
         self.board.flush.notify_one();
-        let mut committed = self.board.committed.subscribe();
-        committed.wait_for(|committed| committed.offsets.covers(&target)).await.map_err(|_| FlushError::Stopped)?;
-        self.status().await
+        let mut changes = self.board.committed.subscribe();
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        loop {
+            if self.committed().await?.covers(&target) {
+                return self.status().await;
+            }
+            tokio::select! {
+                changed = changes.changed() => changed.map_err(|_| FlushError::Stopped)?,
+                _ = look.tick() => {}
+            }
+        }
     }
 
-    /// How far the writer is.
+    /// How far the lake is.
     ///
     /// # Errors
-    /// The log does not answer.
+    /// The log or the lake does not answer.
     pub async fn status(&self) -> Result<LakeStatus, FlushError> {
         let ends = self.ends().await?;
-        let Committed { offsets, version } = self.board.committed.borrow().clone();
-        let lag = ends.0.iter().map(|(p, next)| (*p, next.0.saturating_sub(offsets.get(*p).0))).collect();
-        Ok(LakeStatus { version, committed: offsets, lag })
+        let version = self.board.committed.borrow().version;
+        let committed = self.committed().await?;
+        let lag = ends.0.iter().map(|(p, next)| (*p, next.0.saturating_sub(committed.get(*p).0))).collect();
+        Ok(LakeStatus { version, committed, lag })
+    }
+
+    /// What the table holds: of this writer's partitions as it knows, of others' as the table says.
+    async fn committed(&self) -> Result<OffsetVector, FlushError> {
+        let own = self.board.committed.borrow().offsets.clone();
+        let partitions = self.log.partitions(Stream::Main(Topic::Playback)).await?;
+        if (0..partitions).all(|partition| own.0.contains_key(&Partition(partition))) {
+            return Ok(own);
+        }
+        let Some(table) = self.lake.open(schema::playback_events()).await? else { return Ok(own) };
+        let mut all = txn::offsets(&table, Topic::Playback, partitions).await?;
+        for (partition, next) in own.0 {
+            let known = all.0.entry(partition).or_default();
+            *known = next.max(*known);
+        }
+        Ok(all)
     }
 
     async fn ends(&self) -> Result<OffsetVector, LogError> {

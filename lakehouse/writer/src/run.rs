@@ -15,7 +15,10 @@ use fjall::Database;
 use futures::{FutureExt, StreamExt, future::select_all, stream};
 use lake_tables::Lake;
 use metrics::{counter, gauge, histogram};
-use runtime::{Letter, Producer, keep_dead_letter};
+use runtime::{
+    Letter, Membership, Producer, keep_dead_letter,
+    ownership::{Plan, plan},
+};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -90,7 +93,7 @@ impl LakeWriter {
     /// Asks this writer.
     #[must_use]
     pub fn handle(&self) -> LakeHandle {
-        LakeHandle { log: self.deps.log.clone(), board: self.board.clone() }
+        LakeHandle { log: self.deps.log.clone(), lake: self.deps.lake.clone(), board: self.board.clone() }
     }
 
     /// One life: runs until cancelled, then commits what it has read and gives its leases back.
@@ -102,9 +105,12 @@ impl LakeWriter {
         let deps = &self.deps;
         deps.log.register_consumer(CONSUMER, STREAM).await?;
         let partitions = deps.log.partitions(STREAM).await?;
+        let group = format!("lake/{}", Topic::Playback);
+        let (catalog, clock) = (deps.catalog.clone(), deps.clock.clone());
         let mut life = Life {
             config: &self.config,
             deps,
+            membership: Membership::new(catalog, clock, &group, &self.config.owner, self.config.lease),
             board: &self.board,
             states: States::open(deps.state.clone())?,
             sink: Sink::open(deps.lake.clone()).await?,
@@ -125,6 +131,7 @@ impl LakeWriter {
 struct Life<'a> {
     config: &'a WriterConfig,
     deps: &'a WriterDeps,
+    membership: Membership,
     board: &'a Board,
     states: States,
     sink: Sink,
@@ -168,24 +175,41 @@ impl Life<'_> {
         usize::try_from(self.config.max_pending.0).unwrap_or(usize::MAX)
     }
 
-    /// Renews the leases held and takes those that are free.
+    /// Renews the leases held, gives back what is more than this writer's share, and takes what is
+    /// free as far as the share goes.
     async fn lease(&mut self) -> Result<(), WriterError> {
         let ttl = self.config.lease;
         self.next_lease = Instant::now() + ttl.to_duration() / 3;
+        match self.spread().await {
+            // The epoch in the table is the fence; without the catalog the writer goes on.
+            Err(WriterError::Catalog(error)) if error.is_retryable() => {
+                tracing::warn!(error = runtime::describe(&error), "the leases could not be looked after");
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    async fn spread(&mut self) -> Result<(), WriterError> {
+        let ttl = self.config.lease;
         for (partition, owned) in &mut self.owned {
             let until = self.deps.clock.now() + ttl;
             match self.deps.catalog.renew_lease(&owned.lease, until).await {
                 Ok(()) => owned.lease.until = until,
                 Err(CatalogError::Fenced) => return Err(WriterError::Fenced(*partition)),
-                // The epoch in the table is the fence; without the catalog the writer goes on.
-                Err(error) if error.is_retryable() => {
-                    tracing::warn!(%partition, error = runtime::describe(&error), "a lease could not be renewed");
-                }
                 Err(error) => return Err(error.into()),
             }
         }
+        let share = self.membership.share(self.all.len()).await?;
+        let Plan { give_back, take } = plan(share, &self.owned.keys().copied().collect());
+        if !give_back.is_empty() {
+            self.give_back(&give_back).await?;
+        }
         let mut taken = BTreeMap::new();
         for partition in self.all.iter().filter(|partition| !self.owned.contains_key(partition)) {
+            if taken.len() >= take {
+                break;
+            }
             let name = format!("lake/{}/{partition}", Topic::Playback);
             let now = self.deps.clock.now();
             if let Some(lease) = self.deps.catalog.acquire_lease(&name, &self.config.owner, now, ttl).await? {
@@ -193,6 +217,19 @@ impl Life<'_> {
             }
         }
         if taken.is_empty() { Ok(()) } else { self.take_over(taken).await }
+    }
+
+    /// Lets another writer have these partitions, once what was read of them is committed.
+    async fn give_back(&mut self, partitions: &[Partition]) -> Result<(), WriterError> {
+        self.commit().await?;
+        for partition in partitions {
+            if let Some(owned) = self.owned.remove(partition) {
+                tracing::info!(%partition, "the lake writer gives a partition to another");
+                self.deps.catalog.release_lease(&owned.lease).await?;
+            }
+        }
+        self.publish();
+        Ok(())
     }
 
     async fn take_over(&mut self, taken: BTreeMap<Partition, catalog::Lease>) -> Result<(), WriterError> {
@@ -304,6 +341,8 @@ impl Life<'_> {
     }
 
     fn publish(&self) {
+        let group = format!("lake/{}", Topic::Playback);
+        gauge!("millrace_partitions_owned", "group" => group).set(self.owned.len() as f64);
         let offsets = OffsetVector(self.owned.iter().map(|(partition, owned)| (*partition, owned.committed)).collect());
         for (partition, next) in &offsets.0 {
             gauge!("millrace_lake_next_offset", "partition" => partition.to_string()).set(next.0 as f64);
@@ -345,6 +384,7 @@ impl Life<'_> {
                 }
             })
             .await;
+        self.membership.leave().await;
     }
 }
 

@@ -4,6 +4,7 @@ pub mod dead_letters;
 pub mod demo;
 pub mod doctor;
 pub mod lake;
+pub mod rebuild;
 pub mod simulate;
 pub mod sql;
 pub mod upload;

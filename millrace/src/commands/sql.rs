@@ -64,14 +64,14 @@ fn is_broken_pipe(error: &SqlError) -> bool {
     false
 }
 
-fn engine(config: &Config, max_rows: Option<usize>) -> Result<SqlEngine, Failure> {
+async fn engine(config: &Config, max_rows: Option<usize>) -> Result<SqlEngine, Failure> {
     let options = SqlOptions {
         memory: config.lake.query_memory,
         timeout: Some(config.lake.query_ms),
         max_rows,
         parallelism: None,
     };
-    Ok(SqlEngine::open(bootstrap::lake_for_reading(config)?, options)?)
+    Ok(SqlEngine::open(bootstrap::lake_for_reading(config).await?, options)?)
 }
 
 /// Runs a query, or the prompt.
@@ -80,10 +80,10 @@ fn engine(config: &Config, max_rows: Option<usize>) -> Result<SqlEngine, Failure
 /// The query is wrong or the lake can't be read.
 pub async fn run(config: &Config, query: Option<String>, format: Format) -> Result<ExitCode, Failure> {
     if let Some(query) = query {
-        write(&engine(config, None)?.query(&query).await?, format)?;
+        write(&engine(config, None).await?.query(&query).await?, format)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let engine = engine(config, Some(PROMPT_ROWS))?;
+    let engine = engine(config, Some(PROMPT_ROWS)).await?;
     if !std::io::stdin().is_terminal() {
         let text = std::io::read_to_string(std::io::stdin())?;
         for statement in text.split(';').map(str::trim).filter(|statement| !statement.is_empty()) {
@@ -127,29 +127,36 @@ async fn prompt(config: &Config, engine: &SqlEngine, format: Format) -> Result<E
             Err(ReadlineError::Eof) => break,
             Err(error) => return Err(error.into()),
         };
-        if statement.is_empty() {
-            match line.trim() {
-                "" => continue,
-                "\\q" | "quit" | "exit" => break,
-                "\\?" | "help" => {
-                    print!("{HELP}");
-                    continue;
-                }
-                _ => {}
+        // Words are commands only where a statement could begin; `\` begins none anywhere.
+        match line.trim() {
+            "" if statement.is_empty() => continue,
+            "quit" | "exit" if statement.is_empty() => break,
+            "\\q" => break,
+            "help" if statement.is_empty() => {
+                print!("{HELP}");
+                continue;
             }
+            "\\?" => {
+                print!("{HELP}");
+                continue;
+            }
+            _ => {}
         }
-        let query = match command(&line) {
-            Some(query) if statement.is_empty() => query,
-            _ => {
+        let (entry, query) = match command(&line) {
+            Some(query) => (line.trim().to_owned(), query),
+            None => {
                 statement.push_str(&line);
                 statement.push('\n');
                 if !line.trim_end().ends_with(';') {
                     continue;
                 }
-                std::mem::take(&mut statement).trim().trim_end_matches(';').to_owned()
+                let whole = std::mem::take(&mut statement);
+                // One line, so that it can be called back as a whole.
+                let entry = whole.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+                (entry, whole.trim().trim_end_matches(';').to_owned())
             }
         };
-        editor.add_history_entry(line.trim())?;
+        editor.add_history_entry(entry)?;
         let started = Instant::now();
         match engine.query(&query).await {
             Ok(result) => {

@@ -67,6 +67,9 @@ pub async fn serve(config: Config, demo_clips: Option<PathBuf>) -> Result<ExitCo
     let served = http::run(listener, application, stop, patience).await;
     // The routes are gone, and with them the telemetry edge: its tasks write what they hold.
     let stragglers = tasks.shutdown(patience).await;
+    if let Some(spool) = &seams.spool {
+        spool.close().await;
+    }
     seams.log.close().await;
     seams.catalog.close().await;
     served?;

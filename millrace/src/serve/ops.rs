@@ -15,9 +15,14 @@ use axum::{
 };
 use event_log::EventLog;
 use event_schemas::{Fault, Faulty as _, Offset, Topic};
+use futures::{
+    FutureExt as _,
+    future::{BoxFuture, join_all},
+};
 use lake_sql::{Format, SqlEngine, SqlError};
 use lake_writer::LakeHandle;
 use metrics_exporter_prometheus::PrometheusHandle;
+use object_store::{ObjectStore, ObjectStoreExt as _};
 use runtime::{HealthBoard, Producer, health::Health};
 use search_index::SearchIndex;
 use serde::Serialize;
@@ -36,6 +41,10 @@ use crate::commands::{
 pub struct Ops {
     /// Who is asking; and the catalog.
     pub access: Arc<Access>,
+    /// The checks of `/readyz` without which this process can't answer what it is asked.
+    pub essential: &'static [&'static str],
+    /// Uploads, media, the lake.
+    pub objects: Arc<dyn ObjectStore>,
     /// The log.
     pub log: Arc<dyn EventLog>,
     /// Puts dead letters back.
@@ -88,37 +97,85 @@ async fn healthz() -> &'static str {
     "ok\n"
 }
 
+/// How a process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Condition {
+    /// All is well.
+    Ready,
+    /// It answers requests, and something that it needs for more is missing: see `checks`.
+    Degraded,
+    /// It can't do what it is there for; requests are better sent to another process.
+    Unready,
+}
+
 /// What a process needs, and how each part of it is.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Readiness {
-    /// True if this process can do all its roles.
-    pub ready: bool,
+    /// All in all.
+    pub status: Condition,
     /// Each dependency and failing task: `ok`, or what stands in the way.
     pub checks: BTreeMap<String, String>,
 }
 
+/// The longest a dependency may take to say that it is there.
+const CHECK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// What is asked under the name by which it is shown.
+type Check<'a> = (&'static str, BoxFuture<'a, Result<(), String>>);
+
+fn check<'a, E: std::fmt::Display>(
+    name: &'static str,
+    asked: impl Future<Output = Result<(), E>> + Send + 'a,
+) -> Check<'a> {
+    let asked = async move {
+        match tokio::time::timeout(CHECK_PATIENCE, asked).await {
+            Ok(answer) => answer.map_err(|error| error.to_string()),
+            Err(_) => Err("no answer within two seconds".to_owned()),
+        }
+    };
+    (name, asked.boxed())
+}
+
+/// Objects are there if one that does not exist is known not to.
+async fn objects_answer(objects: &dyn ObjectStore) -> Result<(), object_store::Error> {
+    match objects.head(&object_store::path::Path::from("readiness")).await {
+        Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 #[utoipa::path(get, path = "/readyz", tag = "operations",
-    responses((status = 200, body = Readiness), (status = 503, body = Readiness, description = "Something is missing")))]
+    responses((status = 200, body = Readiness, description = "Ready, or degraded"), (status = 503, body = Readiness, description = "Unready")))]
 async fn readyz(State(ops): State<Ops>) -> impl IntoResponse {
-    fn told<E: std::fmt::Display>(result: Result<(), E>) -> String {
-        result.err().map_or_else(|| "ok".to_owned(), |error| error.to_string())
-    }
-    let mut checks = BTreeMap::from([
-        ("catalog".to_owned(), told(ops.access.catalog.check().await)),
-        ("log".to_owned(), told(ops.log.check().await)),
-        ("serving store".to_owned(), told(ops.store.check().await)),
-    ]);
+    let mut asked = vec![
+        check("catalog", ops.access.catalog.check()),
+        check("storage", objects_answer(ops.objects.as_ref())),
+        check("log", ops.log.check()),
+        check("serving store", ops.store.check()),
+    ];
     if let Some(index) = &ops.index {
-        checks.insert("search index".to_owned(), told(index.check().await));
+        asked.push(check("search index", index.check()));
     }
+    let answers = join_all(asked.into_iter().map(|(name, asked)| async move { (name, asked.await) })).await;
+    let mut checks: BTreeMap<String, String> = answers
+        .into_iter()
+        .map(|(name, answer)| (name.to_owned(), answer.err().unwrap_or_else(|| "ok".to_owned())))
+        .collect();
+    let is_down = |name: &&str| checks.get(*name).is_some_and(|check| check != "ok");
+    let lacks = ops.essential.iter().any(|name| is_down(&name));
     for (name, health) in ops.health.failing() {
         if let Health::Failing { since, error } = health {
             checks.insert(name, format!("failing since {}: {error}", since.to_rfc3339()));
         }
     }
-    let ready = checks.values().all(|check| check == "ok");
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, [(header::CACHE_CONTROL, "no-store")], Json(Readiness { ready, checks }))
+    let status = match (lacks, checks.values().all(|check| check == "ok")) {
+        (true, _) => Condition::Unready,
+        (false, false) => Condition::Degraded,
+        (false, true) => Condition::Ready,
+    };
+    let code = if lacks { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    (code, [(header::CACHE_CONTROL, "no-store")], Json(Readiness { status, checks }))
 }
 
 #[utoipa::path(get, path = "/metrics", tag = "operations",

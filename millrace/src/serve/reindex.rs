@@ -19,8 +19,10 @@ fn document(video: Video) -> IndexDocument {
         tags: video.tags,
         channel_id: video.channel.id,
         channel_name: video.channel.name,
+        language: None,
         published_at: video.published_at,
         duration: video.duration,
+        vectors: Vec::new(),
     }
 }
 

@@ -1,24 +1,27 @@
 //! Which tasks and routes each role brings.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use event_log::Stream;
 use event_schemas::{Millis, Partition, Topic};
-use ingest_api::{Edge, EdgeOptions, Ingest, UploadOptions, Uploads};
+use ingest_api::{Edge, EdgeOptions, Ingest, Spool, UploadOptions, Uploads};
 use lake_sql::{SqlEngine, SqlOptions};
-use lake_views::{LakeViews, LakeViewsConfig};
+use lake_views::{LakeHistory, LakeViews, LakeViewsConfig};
 use lake_writer::{LakeHandle, LakeWriter, WriterConfig, WriterDeps};
 use metrics_exporter_prometheus::PrometheusHandle;
-use playback_api::{Playback, instance::InstanceView};
+use playback_api::{Playback, Presigned, follow::Announcer, instance::InstanceView};
 use publish_stage::{Collector, CollectorConfig, Relay, RelayConfig};
 use ranking::{RankingConfig, Rankings};
-use runtime::{Consumption, Tasks};
+use runtime::{Consumption, Membership, Ownership, Tasks, Tenancy, tasks::TaskError};
 use tokio_util::sync::CancellationToken;
 use transcode_stage::{ChildProgram, RunnerConfig, TranscodeStage};
 use utoipa_axum::router::OpenApiRouter;
 use views_stage::{ViewsDeps, ViewsState};
 
-use super::{bootstrap::Seams, http, ops, reindex};
+use super::{
+    bootstrap::{IndexWork, Seams},
+    http, ops, reindex,
+};
 use crate::config::{Config, Role};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -37,13 +40,16 @@ pub async fn start(
     let mut routes = http::description();
     let lake = if config.has(Role::Lake) { Some(lake(config, seams, tasks).await?) } else { None };
     if config.has(Role::Recommend) {
-        recommend(config, seams, tasks).await?;
+        rankings(config, seams, tasks)?;
+    }
+    if let Some(work) = seams.index_work {
+        index(config, seams, tasks, work).await?;
     }
     if config.has(Role::Transcode) {
         transcode(config, seams, tasks).await?;
     }
     if config.has(Role::Ingest) {
-        routes = routes.merge(ingest(config, seams, tasks, stop));
+        routes = routes.merge(ingest(config, seams, tasks, stop).await?);
     }
     if config.has(Role::Playback) {
         routes = routes.merge(playback(config, seams, tasks, stop)?);
@@ -52,6 +58,8 @@ pub async fn start(
     let ops = ops::Ops {
         sql,
         access: Arc::clone(&seams.access),
+        essential: essential(config, seams),
+        objects: Arc::clone(&seams.objects),
         log: Arc::clone(&seams.log),
         producer: Arc::clone(&seams.producer),
         store: Arc::clone(&seams.store),
@@ -59,18 +67,39 @@ pub async fn start(
         lake,
         health: tasks.health().clone(),
         metrics,
-        operator_token: seams.data_dir.operator_token()?.into(),
+        operator_token: Arc::clone(&seams.operator_token),
     };
     Ok(routes.merge(ops::router(ops)))
 }
 
-fn ingest(config: &Config, seams: &Seams, tasks: &Tasks, stop: &CancellationToken) -> OpenApiRouter {
+async fn ingest(
+    config: &Config,
+    seams: &Seams,
+    tasks: &Tasks,
+    stop: &CancellationToken,
+) -> Result<OpenApiRouter, Failure> {
     let options = EdgeOptions {
         linger: config.telemetry.linger_ms.to_duration(),
         queue: config.telemetry.queue,
+        patience: config.telemetry.patience_ms.to_duration(),
         ..EdgeOptions::default()
     };
-    let (edge, work) = Edge::new(Arc::clone(&seams.producer), config.topics.playback_partitions, &options);
+    let partitions = config.topics.playback_partitions;
+    let mut spools = Vec::new();
+    if let Some(queue) = &seams.spool {
+        for partition in (0..partitions).map(Partition) {
+            spools.push(Spool::open(Arc::clone(queue), partition).await?);
+        }
+    }
+    for (partition, spool) in spools.iter().cloned().enumerate() {
+        let (producer, board) = (Arc::clone(&seams.producer), tasks.health().clone());
+        tasks.spawn(format!("telemetry spool {partition}"), move |cancel| {
+            let (producer, spool) = (Arc::clone(&producer), spool.clone());
+            let health = board.register(format!("queue of telemetry {partition}"));
+            async move { Ok(spool.forward(&producer, health, cancel).await?) }
+        });
+    }
+    let (edge, work) = Edge::new(Arc::clone(&seams.producer), partitions, &spools, &options);
     for (partition, work) in work.into_iter().enumerate() {
         // Ends when the routes are dropped, having written what it holds.
         let guard = tasks.enter(format!("telemetry edge {partition}"));
@@ -87,30 +116,23 @@ fn ingest(config: &Config, seams: &Seams, tasks: &Tasks, stop: &CancellationToke
         idle_timeout: config.uploads.idle_ms.to_duration(),
         at_once: config.uploads.at_once,
     };
-    ingest_api::router(Ingest {
+    Ok(ingest_api::router(Ingest {
         access: Arc::clone(&seams.access),
         objects: Arc::clone(&seams.objects),
         uploads: Arc::new(Uploads::new(options, stop.clone())),
         edge: Arc::new(edge),
-    })
+    }))
 }
 
 fn playback(config: &Config, seams: &Seams, tasks: &Tasks, stop: &CancellationToken) -> Result<OpenApiRouter, Failure> {
     let index = seams.index.clone().ok_or("the role `playback` needs the search index")?;
     for topic in [Topic::Transcodes, Topic::Videos] {
-        let (log, store) = (Arc::clone(&seams.log), Arc::clone(&seams.store));
-        let playback_partitions = config.topics.playback_partitions;
-        tasks.spawn(format!("follow {topic}"), move |cancel| {
-            let (log, store) = (Arc::clone(&log), Arc::clone(&store));
-            async move {
-                playback_api::follow::run(log, store, topic, Partition(0), playback_partitions, cancel).await;
-                Ok(())
-            }
-        });
+        announce(config, seams, tasks, topic);
     }
     let playback = Playback {
         access: Arc::clone(&seams.access),
         objects: Arc::clone(&seams.objects),
+        presigned: seams.presign.clone().map(|by| Presigned { by, valid_for: config.media.presign_ms }),
         store: Arc::clone(&seams.store),
         index,
         playback_partitions: config.topics.playback_partitions,
@@ -123,6 +145,31 @@ fn playback(config: &Config, seams: &Seams, tasks: &Tasks, stop: &CancellationTo
         closing: stop.clone(),
     };
     Ok(access::routes::router(Arc::clone(&seams.access)).merge(playback_api::router(playback)))
+}
+
+/// Tells event streams of the changes in `topic`; one process does it for all.
+fn announce(config: &Config, seams: &Seams, tasks: &Tasks, topic: Topic) {
+    let stage = Arc::new(Announcer {
+        store: Arc::clone(&seams.store),
+        topic,
+        playback_partitions: config.topics.playback_partitions,
+    });
+    let board = tasks.health().clone();
+    let (log, producer, clock) = (Arc::clone(&seams.log), Arc::clone(&seams.producer), Arc::clone(&seams.clock));
+    spread(config, seams, tasks, &format!("announcer/{topic}"), 1, move |tenancy| {
+        let work = Consumption {
+            log: Arc::clone(&log),
+            producer: Arc::clone(&producer),
+            clock: Arc::clone(&clock),
+            topic,
+            partition: tenancy.partition,
+            limit: event_log::ReadLimit::default(),
+            health: board.register(format!("announcements of {topic}")),
+            cancel: tenancy.cancel,
+        };
+        let stage = Arc::clone(&stage);
+        async move { Ok(runtime::run_idempotent(stage.as_ref(), work).await?) }
+    });
 }
 
 /// The relay from the outbox to the log, and the collector of what is no longer wanted.
@@ -234,6 +281,7 @@ fn engine(config: &Config, seams: &Seams, max_rows: Option<usize>) -> Result<Arc
 async fn lake(config: &Config, seams: &Seams, tasks: &Tasks) -> Result<LakeHandle, Failure> {
     let mut settings = WriterConfig::new(&seams.owner);
     settings.commit_every = config.lake.commit_ms.to_duration();
+    settings.lease = config.lease_ms;
     let deps = WriterDeps {
         log: Arc::clone(&seams.log),
         catalog: Arc::clone(&seams.catalog),
@@ -255,50 +303,59 @@ async fn lake(config: &Config, seams: &Seams, tasks: &Tasks) -> Result<LakeHandl
         producer: Arc::clone(&seams.producer),
         store: Arc::clone(&seams.store),
         state,
+        history: Arc::new(LakeHistory::new(engine(config, seams, None)?)),
     };
-    for partition in (0..config.topics.playback_partitions).map(Partition) {
+    spread(config, seams, tasks, "views", config.topics.playback_partitions, move |tenancy| {
         let views = views.clone();
-        tasks.spawn(format!("views {partition}"), move |cancel| {
-            let views = views.clone();
-            async move { Ok(views_stage::run_partition(views, partition, cancel).await?) }
-        });
-    }
+        async move { Ok(views_stage::run_partition(views, tenancy.partition, tenancy.cancel).await?) }
+    });
 
     let mut settings = LakeViewsConfig::new(config.topics.playback_partitions);
     settings.refresh_every = config.lake.refresh_ms.to_duration();
     let figures =
         LakeViews::new(engine(config, seams, None)?, Arc::clone(&seams.store), Arc::clone(&seams.clock), settings);
-    tasks.spawn("figures from the lake", move |cancel| {
+    spread(config, seams, tasks, "figures", 1, move |tenancy| {
         let figures = Arc::clone(&figures);
-        async move { Ok(figures.run(cancel).await?) }
+        async move { Ok(figures.run(tenancy.cancel).await?) }
     });
     Ok(handle)
 }
 
-/// The search index, related and trending.
-async fn recommend(config: &Config, seams: &Seams, tasks: &Tasks) -> Result<(), Failure> {
-    let index = seams.index.clone().ok_or("the role `recommend` needs the search index")?;
+/// Keeps the search index in step with the `videos` topic.
+async fn index(config: &Config, seams: &Seams, tasks: &Tasks, work: IndexWork) -> Result<(), Failure> {
+    let index = seams.index.clone().ok_or("the index stage needs the search index")?;
     reindex::if_needed(&seams.log, &seams.catalog, &index).await?;
     let partitions = seams.log.partitions(Stream::Main(Topic::Videos)).await?;
-    for partition in (0..partitions).map(Partition) {
+    let board = tasks.health().clone();
+    let (log, producer, clock) = (Arc::clone(&seams.log), Arc::clone(&seams.producer), Arc::clone(&seams.clock));
+    let run = move |partition: Partition, cancel: CancellationToken| {
+        let work = Consumption {
+            log: Arc::clone(&log),
+            producer: Arc::clone(&producer),
+            clock: Arc::clone(&clock),
+            topic: Topic::Videos,
+            partition,
+            limit: event_log::ReadLimit::default(),
+            health: board.register(format!("index of videos {partition}")),
+            cancel,
+        };
         let index = Arc::clone(&index);
-        let board = tasks.health().clone();
-        let (log, producer, clock) = (Arc::clone(&seams.log), Arc::clone(&seams.producer), Arc::clone(&seams.clock));
-        tasks.spawn(format!("index {partition}"), move |cancel| {
-            let work = Consumption {
-                log: Arc::clone(&log),
-                producer: Arc::clone(&producer),
-                clock: Arc::clone(&clock),
-                topic: Topic::Videos,
-                partition,
-                limit: event_log::ReadLimit::default(),
-                health: board.register(format!("index of videos {partition}")),
-                cancel,
-            };
-            let index = Arc::clone(&index);
-            async move { Ok(index_stage::run_partition(index, work).await?) }
-        });
+        async move { Ok::<_, TaskError>(index_stage::run_partition(index, work).await?) }
+    };
+    match work {
+        IndexWork::Shared => spread(config, seams, tasks, "index", partitions, move |t| run(t.partition, t.cancel)),
+        IndexWork::Own => {
+            for partition in (0..partitions).map(Partition) {
+                let run = run.clone();
+                tasks.spawn(format!("index {partition}"), move |cancel| run(partition, cancel));
+            }
+        }
     }
+    Ok(())
+}
+
+/// Related and trending videos; one process computes them for all.
+fn rankings(config: &Config, seams: &Seams, tasks: &Tasks) -> Result<(), Failure> {
     let rankings = Arc::new(Rankings {
         engine: engine(config, seams, None)?,
         store: Arc::clone(&seams.store),
@@ -309,9 +366,47 @@ async fn recommend(config: &Config, seams: &Seams, tasks: &Tasks) -> Result<(), 
             partitions: config.topics.playback_partitions,
         },
     });
-    tasks.spawn("rankings", move |cancel| {
+    spread(config, seams, tasks, "rankings", 1, move |tenancy| {
         let rankings = Arc::clone(&rankings);
-        async move { Ok(rankings.run(cancel).await?) }
+        async move { Ok(rankings.run(tenancy.cancel).await?) }
     });
     Ok(())
+}
+
+/// What a process can't do without. Roles that answer requests stay in service as long as they
+/// can answer most of them; of one that only works nobody asks anything.
+fn essential(config: &Config, seams: &Seams) -> &'static [&'static str] {
+    let has = |role| config.has(role);
+    if has(Role::Ingest) && seams.spool.is_none() {
+        &["catalog", "storage", "log"]
+    } else if has(Role::Ingest) || has(Role::Playback) {
+        &["catalog", "storage"]
+    } else if has(Role::Sql) {
+        &["storage"]
+    } else {
+        &["catalog", "storage", "log"]
+    }
+}
+
+/// Runs `work` for the partitions of `group` that fall to this process among those that offer to
+/// work on them.
+fn spread<F, Fut>(config: &Config, seams: &Seams, tasks: &Tasks, group: &str, partitions: u32, work: F)
+where
+    F: Fn(Tenancy) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = Result<(), TaskError>> + Send + 'static,
+{
+    let (catalog, clock) = (Arc::clone(&seams.catalog), Arc::clone(&seams.clock));
+    let membership = Membership::new(catalog, clock, group, &seams.owner, config.lease_ms);
+    let ownership = Ownership::new(membership, partitions);
+    for partition in (0..partitions).map(Partition) {
+        let (ownership, work) = (ownership.clone(), work.clone());
+        tasks.spawn(format!("{group} {partition}"), move |cancel| {
+            let (ownership, work) = (ownership.clone(), work.clone());
+            async move { ownership.with(partition, cancel, work).await }
+        });
+    }
+    tasks.spawn(format!("partitions of {group}"), move |cancel| {
+        let ownership = ownership.clone();
+        async move { Ok(ownership.run(cancel).await?) }
+    });
 }

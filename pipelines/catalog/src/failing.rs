@@ -129,8 +129,13 @@ impl Catalog for FailingCatalog {
         self.read(self.inner.credential(secret_hash, now)).await
     }
 
-    async fn api_tokens(&self, account: AccountId) -> Result<Vec<Credential>> {
-        self.read(self.inner.api_tokens(account)).await
+    async fn api_tokens_page(
+        &self,
+        account: AccountId,
+        after: Option<CredentialCursor>,
+        limit: u32,
+    ) -> Result<Vec<Credential>> {
+        self.read(self.inner.api_tokens_page(account, after, limit)).await
     }
 
     async fn delete_credential(&self, account: AccountId, id: Uuid) -> Result<bool> {
@@ -161,8 +166,8 @@ impl Catalog for FailingCatalog {
         self.write(self.inner.set_upload_length(id, length, now)).await
     }
 
-    async fn chunks(&self, id: UploadId) -> Result<Vec<Chunk>> {
-        self.read(self.inner.chunks(id)).await
+    async fn chunks_from(&self, id: UploadId, from: u64, limit: u32) -> Result<Vec<Chunk>> {
+        self.read(self.inner.chunks_from(id, from, limit)).await
     }
 
     async fn abort_upload(&self, id: UploadId, now: Timestamp) -> Result<Upload> {
@@ -213,8 +218,8 @@ impl Catalog for FailingCatalog {
         self.read(self.inner.deleted_videos(limit)).await
     }
 
-    async fn deleted_video_chunks(&self, id: VideoId) -> Result<Vec<Chunk>> {
-        self.read(self.inner.deleted_video_chunks(id)).await
+    async fn deleted_video_chunks_from(&self, id: VideoId, from: u64, limit: u32) -> Result<Vec<Chunk>> {
+        self.read(self.inner.deleted_video_chunks_from(id, from, limit)).await
     }
 
     async fn forget_video(&self, id: VideoId) -> Result<()> {
@@ -291,6 +296,30 @@ impl Catalog for FailingCatalog {
 
     async fn next_epoch(&self, name: &str) -> Result<u64> {
         self.write(self.inner.next_epoch(name)).await
+    }
+
+    async fn counter(&self, name: &str) -> Result<u64> {
+        self.read(self.inner.counter(name)).await
+    }
+
+    async fn leases_of(&self, prefix: &str, now: Timestamp) -> Result<Vec<Lease>> {
+        self.read(self.inner.leases_of(prefix, now)).await
+    }
+
+    async fn instance_secret(&self, name: &str, proposed: &[u8]) -> Result<Vec<u8>> {
+        self.write(self.inner.instance_secret(name, proposed)).await
+    }
+
+    async fn join_group(&self, group: &str, member: &str, now: Timestamp, ttl: Millis) -> Result<()> {
+        self.write(self.inner.join_group(group, member, now, ttl)).await
+    }
+
+    async fn leave_group(&self, group: &str, member: &str) -> Result<()> {
+        self.write(self.inner.leave_group(group, member)).await
+    }
+
+    async fn group_members(&self, group: &str, now: Timestamp) -> Result<Vec<String>> {
+        self.read(self.inner.group_members(group, now)).await
     }
 
     async fn outbox(&self, limit: u32) -> Result<Vec<OutboxRow>> {

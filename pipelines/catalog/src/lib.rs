@@ -1,7 +1,7 @@
 //! The catalog seam: accounts, channels, videos, uploads, jobs, leases and the outbox.
 //!
 //! [`Catalog`] states what every back end guarantees. One implementation, `sql`, speaks one SQL
-//! text to SQLite (embedded) and later PostgreSQL. The APIs and the stages hold
+//! text to SQLite (embedded) and PostgreSQL (for many processes). The APIs and the stages hold
 //! `Arc<dyn Catalog>`; only the binary's `bootstrap.rs` opens one.
 
 #[cfg(feature = "conformance")]
@@ -24,6 +24,9 @@ pub use video_text::check_video_text;
 
 type Result<T> = std::result::Result<T, CatalogError>;
 
+/// How many rows the methods that return a whole list read at a time.
+const PAGE: u32 = 1000;
+
 /// The durable, transactional record of everything that is not an event.
 ///
 /// # Guarantees
@@ -34,6 +37,8 @@ type Result<T> = std::result::Result<T, CatalogError>;
 /// * **Fencing**: a write made under a lease or a job carries its epoch and fails with
 ///   [`CatalogError::Fenced`] once a later epoch exists, having changed nothing.
 /// * **Time**: instants come from the caller (its clock), never from the database.
+/// * **Bounds**: a call ends in bounded time, by an error that may be tried again if the database is away;
+///   a list has a limit and goes on after a key, or holds what is few by its nature.
 #[async_trait]
 pub trait Catalog: Send + Sync + 'static {
     // --- accounts ---------------------------------------------------------------------------
@@ -61,8 +66,26 @@ pub trait Catalog: Send + Sync + 'static {
     async fn create_credential(&self, new: Credential) -> Result<()>;
     /// The unexpired credential with this hash.
     async fn credential(&self, secret_hash: &str, now: Timestamp) -> Result<Option<Credential>>;
-    /// The API tokens of an account, newest first.
-    async fn api_tokens(&self, account: AccountId) -> Result<Vec<Credential>>;
+    /// One page of the API tokens of an account, newest first by (created_at, id).
+    async fn api_tokens_page(
+        &self,
+        account: AccountId,
+        after: Option<CredentialCursor>,
+        limit: u32,
+    ) -> Result<Vec<Credential>>;
+    /// All API tokens of an account, newest first, page by page.
+    async fn api_tokens(&self, account: AccountId) -> Result<Vec<Credential>> {
+        let mut all: Vec<Credential> = Vec::new();
+        loop {
+            let after = all.last().map(|last| CredentialCursor { created_at: last.created_at, id: last.id });
+            let page = self.api_tokens_page(account, after, PAGE).await?;
+            let is_last = page.len() < PAGE as usize;
+            all.extend(page);
+            if is_last {
+                break Ok(all);
+            }
+        }
+    }
     /// Deletes a credential (`id`) of `account`; false if there is none.
     async fn delete_credential(&self, account: AccountId, id: uuid::Uuid) -> Result<bool>;
     /// Deletes up to `limit` expired credentials and invitations; returns how many.
@@ -97,8 +120,21 @@ pub trait Catalog: Send + Sync + 'static {
     /// # Errors
     /// [`CatalogError::WrongState`] if it has another length, holds more bytes, or is complete or aborted.
     async fn set_upload_length(&self, id: UploadId, length: u64, now: Timestamp) -> Result<Upload>;
-    /// The chunks of an upload, in order.
-    async fn chunks(&self, id: UploadId) -> Result<Vec<Chunk>>;
+    /// One page of the chunks of an upload, in order: those that start at byte `from` or later.
+    async fn chunks_from(&self, id: UploadId, from: u64, limit: u32) -> Result<Vec<Chunk>>;
+    /// All chunks of an upload, in order, page by page: a prefix of the upload, as chunks are only added
+    /// at its end, unless it is forgotten meanwhile.
+    async fn chunks(&self, id: UploadId) -> Result<Vec<Chunk>> {
+        let mut all = Vec::new();
+        loop {
+            let page = self.chunks_from(id, end_of(&all), PAGE).await?;
+            let is_last = page.len() < PAGE as usize;
+            all.extend(page);
+            if is_last {
+                break Ok(all);
+            }
+        }
+    }
     /// Marks a receiving upload and its video aborted, sets its expiry to `now`, and writes the
     /// outbox rows (the video's says deleted: it will never be played). Its chunks stay listed until
     /// [`Self::forget_upload`]. An aborted upload is returned as it is.
@@ -146,8 +182,20 @@ pub trait Catalog: Send + Sync + 'static {
     async fn delete_video(&self, id: VideoId, now: Timestamp) -> Result<()>;
     /// Deleted videos whose objects are still to be removed, oldest first.
     async fn deleted_videos(&self, limit: u32) -> Result<Vec<DeletedVideo>>;
-    /// The upload chunks' keys of a deleted video.
-    async fn deleted_video_chunks(&self, id: VideoId) -> Result<Vec<Chunk>>;
+    /// One page of the upload chunks of a deleted video, in order: those that start at byte `from` or later.
+    async fn deleted_video_chunks_from(&self, id: VideoId, from: u64, limit: u32) -> Result<Vec<Chunk>>;
+    /// All upload chunks of a deleted video, in order, page by page.
+    async fn deleted_video_chunks(&self, id: VideoId) -> Result<Vec<Chunk>> {
+        let mut all = Vec::new();
+        loop {
+            let page = self.deleted_video_chunks_from(id, end_of(&all), PAGE).await?;
+            let is_last = page.len() < PAGE as usize;
+            all.extend(page);
+            if is_last {
+                break Ok(all);
+            }
+        }
+    }
     /// Removes what is left of a deleted video, once its objects are gone. Harmless if it is gone.
     ///
     /// # Errors
@@ -216,8 +264,26 @@ pub trait Catalog: Send + Sync + 'static {
     async fn renew_lease(&self, lease: &Lease, until: Timestamp) -> Result<()>;
     /// Gives a lease back; harmless if it was lost.
     async fn release_lease(&self, lease: &Lease) -> Result<()>;
+    /// The leases whose name begins with `prefix` that have not run out at `now`, by name. They are few: one
+    /// for each partition or single task.
+    async fn leases_of(&self, prefix: &str, now: Timestamp) -> Result<Vec<Lease>>;
     /// The next value of a named counter, from 1; used for producer epochs.
     async fn next_epoch(&self, name: &str) -> Result<u64>;
+    /// The value that [`Self::next_epoch`] last gave; 0 if it never did.
+    async fn counter(&self, name: &str) -> Result<u64>;
+
+    // --- the processes of one instance ------------------------------------------------------
+
+    /// The instance's secret of this name: `proposed` if there was none, else the one that was proposed first,
+    /// the same for every process and for ever. After an unknown outcome ask again.
+    async fn instance_secret(&self, name: &str, proposed: &[u8]) -> Result<Vec<u8>>;
+    /// Makes `member` one of a group until `now + ttl`, or renews that. Forgets members that ran out more than
+    /// `ttl` ago.
+    async fn join_group(&self, group: &str, member: &str, now: Timestamp, ttl: Millis) -> Result<()>;
+    /// Takes a member out of a group; harmless if it is not in it.
+    async fn leave_group(&self, group: &str, member: &str) -> Result<()>;
+    /// Who is in a group at `now`, sorted by bytes.
+    async fn group_members(&self, group: &str, now: Timestamp) -> Result<Vec<String>>;
 
     // --- outbox -----------------------------------------------------------------------------
 
@@ -225,8 +291,9 @@ pub trait Catalog: Send + Sync + 'static {
     async fn outbox(&self, limit: u32) -> Result<Vec<OutboxRow>>;
     /// Deletes rows that are durable in the log.
     async fn outbox_delivered(&self, ids: &[i64]) -> Result<()>;
-    /// Resolves soon after this process has written an outbox row, at once if one was written since
-    /// the last call (a hint for one waiter: rows written by other processes are found by polling).
+    /// Resolves soon after an outbox row was written, at once if one was written since the last call. A hint
+    /// for one waiter, which may come in vain and may be lost: poll besides. On PostgreSQL it tells of the rows
+    /// of every process, on SQLite of those of this one.
     async fn outbox_changed(&self);
 
     // --- the whole --------------------------------------------------------------------------
@@ -235,6 +302,11 @@ pub trait Catalog: Send + Sync + 'static {
     async fn check(&self) -> Result<()>;
     /// Closes the connections, after the calls under way.
     async fn close(&self);
+}
+
+/// The byte after the last of these chunks.
+fn end_of(chunks: &[Chunk]) -> u64 {
+    chunks.last().map_or(0, |last| last.start.saturating_add(last.length))
 }
 
 /// The payload and topic of an outbox row.

@@ -86,6 +86,15 @@ pub struct Credential {
     pub expires_at: Option<Timestamp>,
 }
 
+/// The place after a credential in a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialCursor {
+    /// `created_at` of the last credential seen.
+    pub created_at: Timestamp,
+    /// Its id.
+    pub id: Uuid,
+}
+
 /// What [`crate::Catalog::create_upload`] takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewUpload {

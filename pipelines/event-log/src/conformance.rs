@@ -1,17 +1,12 @@
 //! What every back end of the log must pass. `event_log_conformance!` makes a test of each
-//! function here; see `tests/embedded.rs`.
+//! function here, and `event_log_retention_conformance!` of those in [`retention`], for back ends
+//! whose retention waits for the consumers; see `tests/embedded.rs`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test suite")]
 
-use std::{
-    collections::BTreeMap,
-    io,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+pub mod retention;
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,10 +15,9 @@ use event_schemas::{
     rules::{Admission, ProducerGate},
 };
 
-use crate::{Appended, EventLog, LogError, ReadLimit, Stream, TopicSpec, space::SpaceProbe};
+use crate::{Appended, EventLog, LogError, ReadLimit, Stream, TopicSpec};
 
-/// A back end under test. Its segments hold at most 4 KiB, so that retention has something to
-/// drop.
+/// A back end under test.
 #[async_trait]
 pub trait Backend: Send + Sync {
     /// Opens the log: the same one each time. What was opened before has been closed.
@@ -31,26 +25,6 @@ pub trait Backend: Send + Sync {
 
     /// The clock the log was given.
     fn clock(&self) -> &TestClock;
-
-    /// Fills the disk, or makes room again.
-    fn fill_disk(&self, full: bool);
-}
-
-/// A disk that a test can fill.
-#[derive(Debug, Default)]
-pub struct TestSpace(AtomicBool);
-
-impl TestSpace {
-    /// Fills the disk, or makes room again.
-    pub fn fill(&self, full: bool) {
-        self.0.store(full, Ordering::SeqCst);
-    }
-}
-
-impl SpaceProbe for TestSpace {
-    fn available(&self, _: &Path) -> io::Result<ByteSize> {
-        Ok(if self.0.load(Ordering::SeqCst) { ByteSize(0) } else { ByteSize::gib(1000) })
-    }
 }
 
 /// Makes a `#[tokio::test]` of every function of the suite. Takes an expression that makes a new
@@ -64,10 +38,6 @@ macro_rules! event_log_conformance {
             acknowledged_records_survive_reopening,
             waiting_readers_are_woken,
             reading_keeps_to_its_limits,
-            retention_waits_for_every_registered_consumer,
-            old_records_are_dropped,
-            a_full_topic_refuses_and_resumes,
-            a_full_disk_refuses_and_resumes,
             positions_never_move_back_and_survive,
             unknown_topics_and_partitions_are_errors,
             a_topic_keeps_its_partitions,
@@ -240,95 +210,6 @@ pub async fn reading_keeps_to_its_limits(backend: &dyn Backend) {
     log.close().await;
 }
 
-/// Over its size a topic drops what every registered consumer has passed, oldest first, and says
-/// so to who asks for it.
-pub async fn retention_waits_for_every_registered_consumer(backend: &dyn Backend) {
-    let log = backend.open().await;
-    log.ensure_topic(&spec(Millis::from_days(365), ByteSize(16 << 10))).await.unwrap();
-    log.register_consumer("slow", TOPIC).await.unwrap();
-    log.register_consumer("fast", TOPIC).await.unwrap();
-    log.register_consumer("fast", TOPIC).await.unwrap();
-    for n in 0..12 {
-        log.append(TOPIC, P0, vec![kilobyte(n)]).await.unwrap();
-    }
-    log.commit_position("fast", TOPIC, P0, Offset(12)).await.unwrap();
-    log.commit_position("unregistered", TOPIC, P0, Offset(0)).await.unwrap();
-    log.commit_position("slow", TOPIC, P0, Offset(9)).await.unwrap();
-    for n in 12..24 {
-        log.append(TOPIC, P0, vec![kilobyte(n)]).await.unwrap();
-    }
-    let first = log.watermarks(TOPIC, P0).await.unwrap().first;
-    assert!(first > Offset(0) && first <= Offset(9), "dropped some, and nothing before `slow` passed it: {first}");
-    let gone = log.read(TOPIC, P0, Offset(0), ALL).await.unwrap_err();
-    assert!(matches!(gone, LogError::OffsetDropped { asked: Offset(0), first: f, .. } if f == first), "{gone}");
-    assert_eq!(contents(&*log, P0, first.0).await.len() as u64, 24 - first.0);
-    log.close().await;
-    let log = backend.open().await;
-    let ends = log.watermarks(TOPIC, P0).await.unwrap();
-    assert_eq!((ends.first, ends.next), (first, Offset(24)), "also after reopening");
-    assert_eq!(contents(&*log, P0, first.0).await[0], kilobyte(first.0));
-    log.close().await;
-}
-
-/// Past its age a record goes once it has been passed, and offsets go on where they were.
-pub async fn old_records_are_dropped(backend: &dyn Backend) {
-    let log = backend.open().await;
-    log.ensure_topic(&spec(Millis::from_secs(60), ByteSize::gib(1))).await.unwrap();
-    log.register_consumer("reader", TOPIC).await.unwrap();
-    log.append(TOPIC, P0, vec![record(0), record(1)]).await.unwrap();
-    backend.clock().advance(Millis::from_secs(61));
-    log.append(TOPIC, P1, vec![record(7)]).await.unwrap();
-    assert_eq!(log.watermarks(TOPIC, P0).await.unwrap().first, Offset(0), "the reader has not passed it");
-    log.commit_position("reader", TOPIC, P0, Offset(2)).await.unwrap();
-    log.append(TOPIC, P1, vec![record(8)]).await.unwrap();
-    let ends = log.watermarks(TOPIC, P0).await.unwrap();
-    assert_eq!((ends.first, ends.next), (Offset(2), Offset(2)));
-    log.close().await;
-    let log = backend.open().await;
-    assert_eq!(log.append(TOPIC, P0, vec![record(2)]).await.unwrap().first, Offset(2));
-    assert_eq!(contents(&*log, P0, 2).await, [record(2)]);
-    log.close().await;
-}
-
-/// Over its size with a slow consumer a topic refuses, others do not, and it resumes by itself.
-pub async fn a_full_topic_refuses_and_resumes(backend: &dyn Backend) {
-    let other = Stream::DeadLetters(Topic::Playback);
-    let log = backend.open().await;
-    log.ensure_topic(&spec(Millis::from_days(365), ByteSize(8 << 10))).await.unwrap();
-    log.ensure_topic(&TopicSpec { stream: other, partitions: 1, ..unlimited() }).await.unwrap();
-    log.register_consumer("slow", TOPIC).await.unwrap();
-    let mut stored = 0u64;
-    let full = loop {
-        match log.append(TOPIC, P0, vec![kilobyte(stored)]).await {
-            Ok(appended) => assert_eq!(appended.first, Offset(stored)),
-            Err(error) => break error,
-        }
-        stored += 1;
-        assert!(stored < 100, "never full");
-    };
-    assert!(matches!(full, LogError::Full(_)) && !full.is_unknown_outcome(), "{full}");
-    assert!(stored >= 7, "refused with {stored} KiB of 8");
-    log.append(other, P0, vec![record(0)]).await.unwrap();
-    log.commit_position("slow", TOPIC, P0, Offset(stored)).await.unwrap();
-    assert_eq!(log.append(TOPIC, P0, vec![record(1)]).await.unwrap().first, Offset(stored), "no number is lost");
-    log.close().await;
-}
-
-/// Under the disk's floor everything is refused; positions still move; it resumes by itself.
-pub async fn a_full_disk_refuses_and_resumes(backend: &dyn Backend) {
-    let log = backend.open().await;
-    log.ensure_topic(&unlimited()).await.unwrap();
-    log.append(TOPIC, P0, vec![record(0)]).await.unwrap();
-    backend.fill_disk(true);
-    let full = log.append(TOPIC, P0, vec![record(1)]).await.unwrap_err();
-    assert!(matches!(full, LogError::Full(_)), "{full}");
-    assert_eq!(contents(&*log, P0, 0).await, [record(0)]);
-    log.commit_position("reader", TOPIC, P0, Offset(1)).await.unwrap();
-    backend.fill_disk(false);
-    assert_eq!(log.append(TOPIC, P0, vec![record(1)]).await.unwrap().first, Offset(1));
-    log.close().await;
-}
-
 /// A committed position is durable and only rises.
 pub async fn positions_never_move_back_and_survive(backend: &dyn Backend) {
     let log = backend.open().await;
@@ -375,7 +256,7 @@ pub async fn unknown_topics_and_partitions_are_errors(backend: &dyn Backend) {
     log.close().await;
 }
 
-/// Asking for a topic again changes its retention and refuses another number of partitions.
+/// Asking for a topic again keeps what it holds and refuses another number of partitions.
 pub async fn a_topic_keeps_its_partitions(backend: &dyn Backend) {
     let log = backend.open().await;
     log.ensure_topic(&unlimited()).await.unwrap();
@@ -388,9 +269,9 @@ pub async fn a_topic_keeps_its_partitions(backend: &dyn Backend) {
     let log = backend.open().await;
     assert_eq!(log.partitions(TOPIC).await.unwrap(), 2);
     assert!(matches!(log.ensure_topic(&wanted).await, Err(LogError::PartitionCount { .. })));
-    log.ensure_topic(&spec(Millis::from_days(1), ByteSize(4 << 10))).await.unwrap();
-    log.append(TOPIC, P0, vec![record(8)]).await.unwrap();
-    assert_eq!(log.watermarks(TOPIC, P0).await.unwrap().first, Offset(8), "the new limit holds");
+    log.ensure_topic(&unlimited()).await.unwrap();
+    assert_eq!(log.append(TOPIC, P0, vec![record(8)]).await.unwrap().first, Offset(8));
+    assert_eq!(contents(&*log, P0, 7).await, [kilobyte(7), record(8)]);
     log.close().await;
 }
 

@@ -18,7 +18,7 @@ pub enum LogError {
     },
     /// The topic exists with another number of partitions.
     #[error(
-        "topic `{topic}` has {existing} partitions and can't be given {wanted}: use another data directory or keep the number"
+        "topic `{topic}` has {existing} partitions and can't be given {wanted}: keep the number, or use another data directory or topic prefix"
     )]
     PartitionCount {
         /// The topic.
@@ -38,6 +38,9 @@ pub enum LogError {
         /// The first that can be read.
         first: Offset,
     },
+    /// The address or a setting of the log can't work as it is.
+    #[error("the log's settings don't fit: {0}")]
+    Configuration(String),
     /// No room: over the topic's limit with slow consumers, or under the disk's floor.
     #[error("the log takes no more for the moment: {0}")]
     Full(String),
@@ -64,7 +67,7 @@ impl Faulty for LogError {
     fn fault(&self) -> Fault {
         match self {
             Self::UnknownTopic(_) | Self::UnknownPartition { .. } | Self::OffsetDropped { .. } => Fault::Program,
-            Self::PartitionCount { .. } => Fault::Caller,
+            Self::PartitionCount { .. } | Self::Configuration(_) => Fault::Caller,
             Self::Full(_) | Self::Closed | Self::Failed(_) | Self::Unknown(_) => Fault::Dependency,
         }
     }

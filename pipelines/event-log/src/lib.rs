@@ -1,6 +1,7 @@
 //! The log seam: durable, partitioned, ordered topics of opaque records.
 //!
-//! [`EventLog`] states what every back end guarantees; `embedded` keeps it on one machine's disk.
+//! [`EventLog`] states what every back end guarantees; `embedded` keeps it on one machine's disk,
+//! and the crate `event-log-fluvio` on a cluster of brokers.
 //! Producers stamp records through `runtime::Producer`; stages read through `runtime::consume`.
 
 #[cfg(feature = "conformance")]
@@ -43,10 +44,10 @@ pub struct TopicSpec {
     pub stream: Stream,
     /// The number of partitions; fixed once the topic exists.
     pub partitions: u32,
-    /// Records older than this may be dropped, once every registered consumer has passed them.
+    /// Records older than this may be dropped; see the guarantees of [`EventLog`].
     pub retain_for: event_schemas::Millis,
-    /// The size from which the oldest records may be dropped, likewise; while nothing may be
-    /// dropped and the size exceeds this, appends are refused with [`LogError::Full`].
+    /// The size from which the oldest records may be dropped, likewise. While consumers that lag
+    /// would lose records to this limit, appends are refused with [`LogError::Full`].
     pub retain_bytes: event_schemas::ByteSize,
 }
 
@@ -102,23 +103,28 @@ impl Default for ReadLimit {
 /// A durable log of topics.
 ///
 /// # Guarantees
-/// * **Durable**: `append` resolves only when the records survive the loss of power (embedded:
-///   after fsync). Readers never see a record that is not durable yet.
+/// * **Durable**: `append` resolves only when the records are as durable as the back end makes them
+///   (embedded: after fsync, they survive the loss of power; Fluvio: on every replica, they survive
+///   the loss of all brokers but one). Readers never see a record that is not durable yet.
 /// * **Ordered**: offsets of a partition rise by one without gaps, in the order of the appends;
 ///   the records of one `append` are adjacent and appear together or not at all.
 /// * **Unknown outcomes**: on [`LogError::is_unknown_outcome`] the records may or may not have been
 ///   stored. The producer resends the same records before anything newer; consumers skip what
 ///   they have taken already by its `ProducerStamp`.
-/// * **Retention**: a record is dropped only when older or larger than the topic's limits *and*
-///   every registered consumer has committed a position past it.
+/// * **Retention**: a record is dropped only past the topic's limits of age or size. The embedded
+///   log drops it only when, besides, every registered consumer has committed a position past it.
+///   Brokers drop by age and size alone: there intake stops with [`LogError::Full`] well before
+///   the slowest registered consumer's lag reaches a limit, which keeps size from dropping what is
+///   not read, and leaves half of the age kept as the time to bring the consumer back.
 /// * **Cancellation**: dropping an `append` future does not take the records back.
 #[async_trait]
 pub trait EventLog: Send + Sync + 'static {
     /// Makes the topic if it is absent. An existing topic keeps its partitions; its retention
-    /// is replaced.
+    /// is replaced, or, where the back end can't, kept and logged.
     ///
     /// # Errors
-    /// [`LogError::PartitionCount`] if it exists with another number of partitions.
+    /// [`LogError::PartitionCount`] if it exists with another number of partitions;
+    /// [`LogError::Configuration`] if the back end can't make it as its settings say.
     async fn ensure_topic(&self, spec: &TopicSpec) -> Result<(), LogError>;
 
     /// The number of partitions.
@@ -130,8 +136,9 @@ pub trait EventLog: Send + Sync + 'static {
     /// Appends `records` (encoded envelopes) in order and resolves when they are durable.
     ///
     /// # Errors
-    /// [`LogError::Full`] over the retention limit or under the disk's free-space floor;
-    /// [`LogError::Closed`] during shutdown.
+    /// [`LogError::Full`] while consumers lag too far for the topic's limits, or under the disk's
+    /// free-space floor; [`LogError::Configuration`] if the records are more than one append may
+    /// hold; [`LogError::Closed`] during shutdown.
     async fn append(&self, stream: Stream, partition: Partition, records: Vec<Bytes>) -> Result<Appended, LogError>;
 
     /// Reads records from `from` on, in order. Empty if there is none yet.
@@ -158,8 +165,8 @@ pub trait EventLog: Send + Sync + 'static {
     /// [`LogError::UnknownTopic`], [`LogError::UnknownPartition`].
     async fn watermarks(&self, stream: Stream, partition: Partition) -> Result<Watermarks, LogError>;
 
-    /// Makes retention wait for `consumer` on this stream from now on. Registering twice is
-    /// harmless.
+    /// Makes retention, or intake, wait for `consumer` on this stream from now on. Registering
+    /// twice is harmless.
     ///
     /// # Errors
     /// A failing disk or server.
@@ -169,7 +176,7 @@ pub trait EventLog: Send + Sync + 'static {
     /// position never moves back: a lower one is ignored.
     ///
     /// # Errors
-    /// A failing disk or server.
+    /// A failing disk or server. Trying again is harmless.
     async fn commit_position(
         &self,
         consumer: &str,

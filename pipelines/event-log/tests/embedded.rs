@@ -7,8 +7,11 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use event_log::{
     EmbeddedLog, EmbeddedLogOptions, EventLog, LogError,
-    conformance::{Backend, TestSpace},
-    event_log_conformance,
+    conformance::{
+        Backend,
+        retention::{HoldingBackend, TestSpace},
+    },
+    event_log_conformance, event_log_retention_conformance,
     failing::{FailingLog, FaultPlan, Injected},
 };
 use event_schemas::{ByteSize, TestClock, Timestamp};
@@ -46,7 +49,9 @@ impl Backend for Embedded {
     fn clock(&self) -> &TestClock {
         &self.clock
     }
+}
 
+impl HoldingBackend for Embedded {
     fn fill_disk(&self, full: bool) {
         self.space.fill(full);
     }
@@ -64,7 +69,9 @@ impl Backend for Wrapped {
     fn clock(&self) -> &TestClock {
         self.0.clock()
     }
+}
 
+impl HoldingBackend for Wrapped {
     fn fill_disk(&self, full: bool) {
         self.0.fill_disk(full);
     }
@@ -73,11 +80,13 @@ impl Backend for Wrapped {
 mod embedded {
     use super::*;
     event_log_conformance!(Embedded::new());
+    event_log_retention_conformance!(Embedded::new());
 }
 
 mod wrapped {
     use super::*;
     event_log_conformance!(Wrapped(Embedded::new()));
+    event_log_retention_conformance!(Wrapped(Embedded::new()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

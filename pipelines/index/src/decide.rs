@@ -46,8 +46,10 @@ pub fn change(record: VideoRecord) -> Change {
         tags: record.tags,
         channel_id: record.channel_id,
         channel_name: record.channel_name,
+        language: None,
         published_at: record.published_at,
         duration: record.duration,
+        vectors: Vec::new(),
     })
 }
 
@@ -137,8 +139,10 @@ mod tests {
             tags: vec!["tag".into()],
             channel_id: ChannelId::from_uuid(uuid::Uuid::from_u128(3)),
             channel_name: "channel".into(),
+            language: None,
             published_at: Some(Timestamp::from_millis(2)),
             duration: Some(Millis(5)),
+            vectors: Vec::new(),
         };
         assert_eq!(change(record()), Change::Upsert(expected));
     }

@@ -24,7 +24,7 @@ use event_schemas::{
 use index_stage::{CONSUMER, history_is_missing, run_partition};
 use runtime::{Consumption, HealthBoard, Producer, list_dead_letters};
 use search_index::{
-    Applied, Change, EmbeddedIndex, Hit, Position, SearchError, SearchIndex, SearchPage, SearchQuery,
+    Applied, Change, DenseSpace, EmbeddedIndex, Hit, Position, SearchError, SearchIndex, SearchPage, SearchQuery,
     failing::{FailingIndex, FailurePlan},
 };
 use tokio::sync::watch;
@@ -66,6 +66,9 @@ impl SearchIndex for Watched {
     }
     async fn document_count(&self) -> Result<u64, SearchError> {
         self.inner.document_count().await
+    }
+    async fn spaces(&self) -> Result<Vec<DenseSpace>, SearchError> {
+        self.inner.spaces().await
     }
     async fn check(&self) -> Result<(), SearchError> {
         self.inner.check().await

@@ -128,6 +128,17 @@ impl IntakeStore {
         Ok(())
     }
 
+    /// Adds to `batch` that nothing is known of `partition` any more: [`Self::load`] gives none.
+    pub fn forget_position(&self, batch: &mut OwnedWriteBatch, partition: Partition) {
+        batch.remove(&self.partitions, partition.0.to_be_bytes());
+    }
+
+    /// The sessions of all partitions; keys begin with the partition (u32 big endian).
+    #[must_use]
+    pub const fn sessions_keyspace(&self) -> &Keyspace {
+        &self.sessions
+    }
+
     /// Adds to `batch` the removal of up to `limit` sessions of `partition`, beginning after
     /// `from`, that no row can concern any more. Returns where to go on; none at the end.
     ///

@@ -3,6 +3,7 @@
 //!
 //! * [`tasks`]: named tasks that are restarted when they fail and drained at shutdown.
 //! * [`health`]: what fails at the moment, for readiness.
+//! * [`ownership`]: which process works on which partition.
 //! * [`producer`]: gapless numbers, one request in flight per partition, resends first.
 //! * [`reader`]: a partition's records, each producer's once and in order.
 //! * [`consume`]: the loop of an idempotent stage, with retries and dead letters.
@@ -12,6 +13,7 @@ mod backoff;
 pub mod consume;
 pub mod dead_letters;
 pub mod health;
+pub mod ownership;
 pub mod producer;
 pub mod reader;
 pub mod tasks;
@@ -22,6 +24,7 @@ pub use dead_letters::{
 };
 pub use event_log::space::{FreeSpace, NoSpace};
 pub use health::{HealthBoard, HealthHandle};
+pub use ownership::{Membership, Ownership, Tenancy};
 pub use producer::{Producer, SendError};
 pub use reader::{Admitted, Delivery, Gate, PartitionReader, Undecodable};
 pub use tasks::{ActivityGuard, Tasks};

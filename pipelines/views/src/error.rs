@@ -6,19 +6,26 @@ use intake::IntakeError;
 use runtime::SendError;
 use serving_store::ServingError;
 
+use crate::HistoryError;
+
 /// An error of the `views` stage.
 #[derive(Debug, thiserror::Error)]
 pub enum ViewsError {
-    /// The stage's state is lost and the log no longer holds what it was made from.
+    /// The stage's state is lost, and neither the log nor the lake holds all that it was made from.
     #[error(
-        "the state of partition {partition} is absent and the log begins at {first}: the counts before are in the lake alone"
+        "the counts of partition {partition} can't be made anew: the lake holds what lies before {lake} and the log what lies after {first}"
     )]
     StateLost {
         /// The partition.
         partition: Partition,
-        /// The first record still kept.
+        /// What the lake has taken.
+        lake: Offset,
+        /// The first record still kept by the log.
         first: Offset,
     },
+    /// The past can't be read.
+    #[error(transparent)]
+    History(#[from] HistoryError),
     /// The state is ahead of the log.
     #[error(
         "partition {partition} was counted up to {state} and ends at {log} in the log: the log is not the one it was counted from"
@@ -58,6 +65,7 @@ impl Faulty for ViewsError {
     fn fault(&self) -> Fault {
         match self {
             Self::StateLost { .. } | Self::LogBehind { .. } | Self::Stopped(_) => Fault::Program,
+            Self::History(error) => error.fault(),
             Self::Log(error) => error.fault(),
             Self::State(error) => error.fault(),
             Self::Serving(error) => error.fault(),

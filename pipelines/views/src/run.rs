@@ -1,11 +1,11 @@
 //! The stage's I/O: read, apply, publish, send on.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use event_log::{EventLog, LogError, ReadLimit, Stream};
 use event_schemas::{
-    Offset, Partition, Topic, VideoId,
+    Offset, OffsetVector, Partition, Topic, VideoId,
     records::{JsonRecord, SchemaId},
 };
 use futures::{StreamExt, TryStreamExt, stream};
@@ -13,10 +13,11 @@ use intake::PartitionIntake;
 use metrics::{counter, gauge};
 use runtime::Producer;
 use serving_store::{ServingError, ServingStore, counters::VideoCounters};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    ViewsError, ViewsState,
+    History, Past, ViewsError, ViewsState,
     state::{Applied, Expiry},
 };
 
@@ -45,10 +46,15 @@ pub struct ViewsDeps {
     pub store: Arc<dyn ServingStore>,
     /// The stage's own state.
     pub state: ViewsState,
+    /// What was taken before, should the state be lost.
+    pub history: Arc<dyn History>,
 }
 
-/// Counts one partition until cancelled. At the start every total is written to the serving store,
-/// which may have lost them.
+/// How often to look whether the serving store has lost what it held.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Counts one partition until cancelled. At the start, and whenever the serving store has lost what
+/// it held, every total is written to it.
 ///
 /// A counted view is in the `views` topic at least once. After a crash it may be there twice: the
 /// same viewer, video, session and event time say that it is the same view.
@@ -57,16 +63,25 @@ pub struct ViewsDeps {
 /// See [`ViewsError`]; called again, it goes on where the state stands.
 pub async fn run_partition(deps: ViewsDeps, partition: Partition, cancel: CancellationToken) -> Result<(), ViewsError> {
     deps.log.register_consumer(CONSUMER, STREAM).await?;
-    let mut intake = begin(&deps, partition).await?;
-    let totals = blocking(&deps, move |state| state.totals(partition)).await?;
-    publish(&deps, partition, intake.next, totals.into_iter().collect()).await?;
+    // What this process has not counted yet, another may have counted and sent.
+    let sent_before = deps.log.committed_position(CONSUMER, STREAM, partition).await?;
+    let mut intake = begin(&deps, partition, sent_before).await?;
+    publish_all(&deps, partition, intake.next).await?;
     send(&deps, partition).await?;
     deps.log.commit_position(CONSUMER, STREAM, partition, intake.next).await?;
     let mut expiry = Expiry::default();
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
             () = cancel.cancelled() => return Ok(()),
+            _ = look.tick() => {
+                if deps.store.get(&marker(partition)).await?.is_none() {
+                    publish_all(&deps, partition, intake.next).await?;
+                }
+                continue;
+            }
             waited = deps.log.wait(STREAM, partition, intake.next) => match waited {
                 Err(LogError::Closed) => return Ok(()),
                 waited => waited?,
@@ -79,7 +94,7 @@ pub async fn run_partition(deps: ViewsDeps, partition: Partition, cancel: Cancel
         let began = std::mem::take(&mut intake);
         let (now, applied) = blocking(&deps, move |state| {
             let mut intake = began;
-            let applied = state.apply(partition, &mut intake, &records)?;
+            let applied = state.apply(partition, &mut intake, &records, sent_before)?;
             Ok((intake, applied))
         })
         .await?;
@@ -94,16 +109,41 @@ pub async fn run_partition(deps: ViewsDeps, partition: Partition, cancel: Cancel
 }
 
 /// The state to go on from.
-async fn begin(deps: &ViewsDeps, partition: Partition) -> Result<PartitionIntake, ViewsError> {
+async fn begin(deps: &ViewsDeps, partition: Partition, sent_before: Offset) -> Result<PartitionIntake, ViewsError> {
     let ends = deps.log.watermarks(STREAM, partition).await?;
     match blocking(deps, move |state| state.load(partition)).await? {
         Some(intake) if intake.next > ends.next => {
             Err(ViewsError::LogBehind { partition, state: intake.next, log: ends.next })
         }
-        Some(intake) => Ok(intake),
+        Some(intake) if intake.next >= ends.first => Ok(intake),
         None if ends.first == Offset(0) => Ok(PartitionIntake::default()),
-        None => Err(ViewsError::StateLost { partition, first: ends.first }),
+        _ => restore(deps, partition, ends.first, sent_before).await,
     }
+}
+
+/// Makes the state anew: it is absent, or was left behind while another process counted on and the
+/// log dropped what lies between.
+async fn restore(
+    deps: &ViewsDeps,
+    partition: Partition,
+    first: Offset,
+    sent_before: Offset,
+) -> Result<PartitionIntake, ViewsError> {
+    let Past { until, mut rows } = deps.history.past(partition).await?;
+    if until < first {
+        return Err(ViewsError::StateLost { partition, lake: until, first });
+    }
+    tracing::warn!(%partition, %until, "the counts of a partition are made anew from the lake");
+    let mut restoring = blocking(deps, move |state| state.begin_restoring(partition, sent_before)).await?;
+    while let Some(batch) = rows.try_next().await? {
+        restoring = blocking(deps, move |state| {
+            let mut restoring = restoring;
+            state.restore(&mut restoring, &batch)?;
+            Ok(restoring)
+        })
+        .await?;
+    }
+    blocking(deps, move |state| state.finish_restoring(restoring, until)).await
 }
 
 async fn blocking<T: Send + 'static>(
@@ -112,6 +152,20 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, ViewsError> {
     let state = deps.state.clone();
     Ok(tokio::task::spawn_blocking(move || work(&state)).await??)
+}
+
+/// The key whose absence says that the serving store has lost the totals of `partition`.
+fn marker(partition: Partition) -> String {
+    format!("marker/views/{partition}")
+}
+
+/// Writes every total of the partition, and last the mark that they are there.
+async fn publish_all(deps: &ViewsDeps, partition: Partition, next: Offset) -> Result<(), ViewsError> {
+    let totals = blocking(deps, move |state| state.totals(partition)).await?;
+    tracing::info!(%partition, videos = totals.len(), "every total is written to the serving store");
+    publish(deps, partition, next, totals.into_iter().collect()).await?;
+    deps.store.put(&marker(partition), Bytes::new(), OffsetVector::default()).await?;
+    Ok(())
 }
 
 /// Writes the totals, then tells whoever watches a video's page.

@@ -39,12 +39,12 @@ const EXPIRE_AT_ONCE: usize = 256;
 /// The state of the stage.
 #[derive(Clone)]
 pub struct ViewsState {
-    database: Database,
-    intake: IntakeStore,
-    sessions: Keyspace,
-    last_views: Keyspace,
-    totals: Keyspace,
-    outbox: Keyspace,
+    pub(crate) database: Database,
+    pub(crate) intake: IntakeStore,
+    pub(crate) sessions: Keyspace,
+    pub(crate) last_views: Keyspace,
+    pub(crate) totals: Keyspace,
+    pub(crate) outbox: Keyspace,
 }
 
 /// What a run of records came to.
@@ -79,7 +79,7 @@ pub struct Expiry {
 }
 
 /// The changes of one run of records.
-struct Changes<'a> {
+pub(crate) struct Changes<'a> {
     state: &'a ViewsState,
     partition: Partition,
     sessions: HashMap<SessionKey, SessionState>,
@@ -119,21 +119,16 @@ impl ViewsState {
     }
 
     /// Folds `records`, which follow `intake` in offset order, and makes the outcome durable.
+    /// Views of records before `sent_before` are in the `views` topic already.
     /// Blocks on the disk. On an error nothing has changed, and `intake` has to be loaded again.
     pub(crate) fn apply(
         &self,
         partition: Partition,
         intake: &mut PartitionIntake,
         records: &[StoredRecord],
+        sent_before: Offset,
     ) -> Result<Applied, IntakeError> {
-        let mut changes = Changes {
-            state: self,
-            partition,
-            sessions: HashMap::new(),
-            last_views: HashMap::new(),
-            totals: BTreeMap::new(),
-            counted: Vec::new(),
-        };
+        let mut changes = Changes::new(self, partition);
         let mut applied = Applied::default();
         let lookup = self.intake.sessions(partition);
         for record in records {
@@ -147,6 +142,7 @@ impl ViewsState {
                 Verdict::Unreadable(_) => applied.unreadable += 1,
             }
         }
+        changes.forget_counted_before(sent_before);
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
         self.intake.stage(&mut batch, partition, intake)?;
         applied.totals = changes.stage(&mut batch)?;
@@ -238,7 +234,23 @@ fn sweep(
     Ok(None)
 }
 
-impl Changes<'_> {
+impl<'a> Changes<'a> {
+    pub(crate) fn new(state: &'a ViewsState, partition: Partition) -> Self {
+        Self {
+            state,
+            partition,
+            sessions: HashMap::new(),
+            last_views: HashMap::new(),
+            totals: BTreeMap::new(),
+            counted: Vec::new(),
+        }
+    }
+
+    /// Views of earlier records are in the `views` topic already.
+    pub(crate) fn forget_counted_before(&mut self, offset: Offset) {
+        self.counted.retain(|(of, _)| *of >= offset);
+    }
+
     fn rows(&mut self, taken: &Taken) -> Result<(), IntakeError> {
         let columns = Columns::of(&taken.rows)?;
         for (n, key) in taken.keys.iter().enumerate() {
@@ -247,7 +259,7 @@ impl Changes<'_> {
         Ok(())
     }
 
-    fn row(&mut self, offset: Offset, row: &Row<'_>) -> Result<(), IntakeError> {
+    pub(crate) fn row(&mut self, offset: Offset, row: &Row<'_>) -> Result<(), IntakeError> {
         let SessionKey { viewer, video, session } = row.key;
         let before = match self.sessions.get(&row.key) {
             Some(state) => Some(*state),
@@ -297,7 +309,7 @@ impl Changes<'_> {
         Ok(())
     }
 
-    fn stage(self, batch: &mut OwnedWriteBatch) -> Result<BTreeMap<VideoId, VideoCounters>, IntakeError> {
+    pub(crate) fn stage(self, batch: &mut OwnedWriteBatch) -> Result<BTreeMap<VideoId, VideoCounters>, IntakeError> {
         let (state, partition) = (self.state, self.partition);
         for (key, session) in &self.sessions {
             batch.insert(&state.sessions, session_key(partition, key), encode_session(session));
@@ -322,7 +334,7 @@ impl Changes<'_> {
 }
 
 /// The columns that the rules see.
-struct Columns<'a> {
+pub(crate) struct Columns<'a> {
     kind: &'a StringArray,
     from: &'a Int64Array,
     to: &'a Int64Array,
@@ -334,7 +346,7 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(rows: &'a RecordBatch) -> Result<Self, IntakeError> {
+    pub(crate) fn of(rows: &'a RecordBatch) -> Result<Self, IntakeError> {
         let column = |name: &str| rows.column_by_name(name).ok_or_else(|| corrupt(name));
         Ok(Self {
             kind: column("kind")?.as_string::<i32>(),
@@ -348,7 +360,7 @@ impl<'a> Columns<'a> {
         })
     }
 
-    fn row(&self, n: usize, key: &RowKey) -> Row<'a> {
+    pub(crate) fn row(&self, n: usize, key: &RowKey) -> Row<'a> {
         let number = |column: &Int64Array| column.is_valid(n).then(|| column.value(n));
         Row {
             key: SessionKey { viewer: key.viewer, video: key.video, session: key.session },
@@ -364,7 +376,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-fn corrupt(what: &str) -> IntakeError {
+pub(crate) fn corrupt(what: &str) -> IntakeError {
     IntakeError::Corrupt(what.to_owned())
 }
 

@@ -10,6 +10,10 @@ use std::{
     },
 };
 
+use arrow::{
+    array::{ArrayRef, Int64Array, RecordBatch, StringArray},
+    datatypes::{Field, Schema},
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use event_log::{
@@ -23,6 +27,7 @@ use event_schemas::{
     records::{JsonRecord, SchemaId, ViewRecord},
 };
 use futures::StreamExt;
+use intake::{MemorySessions, PartitionIntake, Verdict};
 use runtime::Producer;
 use serving_store::{
     MemoryStore, ServingStore,
@@ -35,7 +40,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use views_stage::{ViewsDeps, ViewsError, ViewsState, run_partition};
+use views_stage::{History, HistoryError, NoHistory, Past, ViewsDeps, ViewsError, ViewsState, run_partition};
 
 const PLAYBACK: Stream = Stream::Main(Topic::Playback);
 const VIEWS: Stream = Stream::Main(Topic::Views);
@@ -87,6 +92,7 @@ struct World {
     store: Arc<dyn ServingStore>,
     producer: Arc<Producer>,
     state: ViewsState,
+    history: Arc<dyn History>,
     epoch: AtomicUsize,
 }
 
@@ -116,7 +122,7 @@ impl World {
         let producer = Arc::new(Producer::new(log.clone(), ProducerId::generate(), 1, clock.clone()));
         let store = Arc::new(MemoryStore::new(clock.clone()));
         let state = ViewsState::open(&folder.path().join("views")).unwrap();
-        Self { _folder: folder, log, clock, store, producer, state, epoch: AtomicUsize::new(2) }
+        Self { _folder: folder, log, clock, store, producer, state, history: Arc::new(NoHistory), epoch: AtomicUsize::new(2) }
     }
 
     async fn produce(&self, events: &[PlaybackEvent]) -> Offset {
@@ -131,7 +137,7 @@ impl World {
         let epoch = self.epoch.fetch_add(1, Ordering::SeqCst) as u64;
         let id = ProducerId::from_uuid(Uuid::from_u128(77));
         let producer = Arc::new(Producer::new(log.clone(), id, epoch, self.clock.clone()));
-        let deps = ViewsDeps { log, producer, store, state: self.state.clone() };
+        let deps = ViewsDeps { log, producer, store, state: self.state.clone(), history: self.history.clone() };
         let cancel = CancellationToken::new();
         Run { task: tokio::spawn(run_partition(deps, ONE, cancel.clone())), cancel }
     }
@@ -336,4 +342,154 @@ async fn killed_at_any_step_it_counts_each_row_once() {
         }
         assert!(at >= 6, "{at}");
     }
+}
+
+/// A log that has dropped what lies before an offset.
+struct TrimmedLog {
+    inner: Arc<dyn EventLog>,
+    first: Offset,
+}
+
+#[async_trait]
+impl EventLog for TrimmedLog {
+    async fn ensure_topic(&self, spec: &TopicSpec) -> Result<(), LogError> {
+        self.inner.ensure_topic(spec).await
+    }
+    async fn partitions(&self, stream: Stream) -> Result<u32, LogError> {
+        self.inner.partitions(stream).await
+    }
+    async fn append(&self, stream: Stream, p: Partition, records: Vec<Bytes>) -> Result<Appended, LogError> {
+        self.inner.append(stream, p, records).await
+    }
+    async fn read(&self, stream: Stream, p: Partition, from: Offset, l: ReadLimit) -> Result<Vec<StoredRecord>, LogError> {
+        if stream == PLAYBACK && from < self.first {
+            return Err(LogError::OffsetDropped { topic: stream.to_string(), asked: from, first: self.first });
+        }
+        self.inner.read(stream, p, from, l).await
+    }
+    async fn wait(&self, stream: Stream, p: Partition, from: Offset) -> Result<(), LogError> {
+        self.inner.wait(stream, p, from).await
+    }
+    async fn watermarks(&self, stream: Stream, p: Partition) -> Result<Watermarks, LogError> {
+        let ends = self.inner.watermarks(stream, p).await?;
+        Ok(Watermarks { first: if stream == PLAYBACK { self.first } else { ends.first }, ..ends })
+    }
+    async fn register_consumer(&self, consumer: &str, stream: Stream) -> Result<(), LogError> {
+        self.inner.register_consumer(consumer, stream).await
+    }
+    async fn commit_position(&self, c: &str, stream: Stream, p: Partition, next: Offset) -> Result<(), LogError> {
+        self.inner.commit_position(c, stream, p, next).await
+    }
+    async fn committed_position(&self, consumer: &str, stream: Stream, p: Partition) -> Result<Offset, LogError> {
+        self.inner.committed_position(consumer, stream, p).await
+    }
+    async fn check(&self) -> Result<(), LogError> {
+        self.inner.check().await
+    }
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
+/// What a lake would hold that took the log's records before `until`.
+struct FoldedLog {
+    log: Arc<dyn EventLog>,
+    until: Offset,
+}
+
+#[async_trait]
+impl History for FoldedLog {
+    async fn past(&self, partition: Partition) -> Result<Past, HistoryError> {
+        let mut fold = PartitionIntake::default();
+        let mut batches = Vec::new();
+        let records = self.log.read(PLAYBACK, partition, Offset(0), ReadLimit::default()).await.unwrap();
+        for record in records.into_iter().filter(|record| record.offset < self.until) {
+            let Verdict::Taken(taken) = fold.judge(&record, &MemorySessions::default()).unwrap() else { continue };
+            let rows = taken.rows.num_rows();
+            let number = |value: u64| -> ArrayRef { Arc::new(Int64Array::from(vec![i64::try_from(value).unwrap(); rows])) };
+            let mut fields: Vec<_> = taken.rows.schema().fields().iter().map(|field| field.as_ref().clone()).collect();
+            let mut columns = taken.rows.columns().to_vec();
+            for (name, column) in [
+                ("log_offset", number(taken.source.offset.0)),
+                ("producer_epoch", number(taken.source.stamp.epoch)),
+                ("producer_seq", number(taken.source.stamp.seq)),
+                ("producer", Arc::new(StringArray::from(vec![taken.source.stamp.id.to_string(); rows])) as ArrayRef),
+            ] {
+                fields.push(Field::new(name, column.data_type().clone(), false));
+                columns.push(column);
+            }
+            batches.push(Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()));
+        }
+        Ok(Past { until: self.until, rows: futures::stream::iter(batches).boxed() })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_state_comes_back_from_the_lake_and_counting_goes_on() {
+    let mut world = World::new().await;
+    let run = world.start();
+    world.produce(&session(1, 3, 0)).await;
+    // Qualifies only with what comes after the loss.
+    let counted = world.produce(&session(2, 2, 0)).await;
+    world.counters_at(counted).await;
+    run.end().await;
+
+    let folder = tempfile::tempdir().unwrap();
+    world.state = ViewsState::open(folder.path()).unwrap();
+    // The lake has one record less than was counted and the log still has that.
+    let trimmed = Arc::new(TrimmedLog { inner: world.log.clone(), first: Offset(1) });
+    world.history = Arc::new(FoldedLog { log: world.log.clone(), until: Offset(1) });
+    let run = world.run(trimmed.clone(), world.store.clone());
+    world.produce(&session(1, 3, 0)).await;
+    let next = world.produce(&[event(2, 3, 30)]).await;
+    assert_eq!(world.counters_at(next).await.counters, counters(2, 2, 2, 60_000));
+    run.end().await;
+    let sent: Vec<_> = world.sent().await.into_iter().map(|view| view.session_id).collect();
+    assert_eq!(sent, [1, 2].map(|n| SessionId::from_uuid(Uuid::from_u128(n))), "none is sent twice");
+
+    // The restored state is kept: without a lake it goes on.
+    world.history = Arc::new(NoHistory);
+    let run = world.run(trimmed, world.store.clone());
+    let next = world.produce(&session(3, 3, 60)).await;
+    assert_eq!(world.counters_at(next).await.counters, counters(3, 3, 3, 90_000));
+    run.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_left_behind_catches_up_without_sending_again() {
+    let mut world = World::new().await;
+    let run = world.start();
+    let next = world.produce(&session(1, 3, 0)).await;
+    world.counters_at(next).await;
+    run.end().await;
+
+    // Another process takes over and counts on.
+    let (mine, folder) = (world.state.clone(), tempfile::tempdir().unwrap());
+    world.state = ViewsState::open(folder.path()).unwrap();
+    let run = world.start();
+    let next = world.produce(&session(2, 3, 0)).await;
+    world.counters_at(next).await;
+    run.end().await;
+    assert_eq!(world.sent().await.len(), 2);
+
+    // And the first one has it back: from the log,
+    let theirs = std::mem::replace(&mut world.state, mine);
+    let run = world.start();
+    let next = world.produce(&session(3, 3, 0)).await;
+    assert_eq!(world.counters_at(next).await.counters, counters(3, 3, 3, 90_000));
+    run.end().await;
+    assert_eq!(world.sent().await.len(), 3);
+
+    // or, where the log no longer has it, from the lake.
+    world.state = theirs;
+    let trimmed = Arc::new(TrimmedLog { inner: world.log.clone(), first: next });
+    let run = world.run(trimmed.clone(), world.store.clone());
+    let error = run.task.await.unwrap().unwrap_err();
+    assert!(matches!(error, ViewsError::StateLost { lake: Offset(0), .. }), "{error}");
+    world.history = Arc::new(FoldedLog { log: world.log.clone(), until: next });
+    let run = world.run(trimmed, world.store.clone());
+    let next = world.produce(&session(4, 3, 0)).await;
+    assert_eq!(world.counters_at(next).await.counters, counters(4, 4, 4, 120_000));
+    run.end().await;
+    assert_eq!(world.sent().await.len(), 4);
 }

@@ -25,13 +25,30 @@ pub enum ServingError {
     /// The store does not answer.
     #[error("the serving store does not answer: {0}")]
     Unavailable(String),
+    /// The store answered with an error, or the connection to it broke.
+    #[error("the serving store failed to {doing}: {source}")]
+    Failed {
+        /// What it should have done.
+        doing: &'static str,
+        /// What it said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What is kept at a key was not written by this program.
+    #[error("something foreign is kept at `{key}`: {found}")]
+    Foreign {
+        /// The key.
+        key: String,
+        /// What was found.
+        found: String,
+    },
 }
 
 impl Faulty for ServingError {
     fn fault(&self) -> Fault {
         match self {
-            Self::NotANumber { .. } | Self::Malformed { .. } => Fault::Program,
-            Self::Unavailable(_) => Fault::Dependency,
+            Self::NotANumber { .. } | Self::Malformed { .. } | Self::Foreign { .. } => Fault::Program,
+            Self::Unavailable(_) | Self::Failed { .. } => Fault::Dependency,
         }
     }
 }

@@ -7,12 +7,12 @@ use std::sync::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use event_schemas::OffsetVector;
+use event_schemas::{Millis, OffsetVector};
 use futures::stream::BoxStream;
 use parking_lot::Mutex;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
-use crate::{Quota, Ranked, RateDecision, ServingError, ServingStore, Stored, Versioned};
+use crate::{Cached, LeaseToken, Quota, Ranked, RateDecision, ServingError, ServingStore, Stored, Versioned};
 
 /// How often calls fail.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,6 +44,11 @@ impl FailingStore {
     /// From now on nothing fails.
     pub fn heal(&self) {
         self.healed.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on it fails again by its plan.
+    pub fn fail_again(&self) {
+        self.healed.store(false, Ordering::SeqCst);
     }
 
     async fn run<T>(&self, call: impl Future<Output = Result<T, ServingError>>) -> Result<T, ServingError> {
@@ -100,6 +105,26 @@ impl ServingStore for FailingStore {
 
     async fn subscribe(&self, channel: &str) -> Result<BoxStream<'static, Bytes>, ServingError> {
         self.run(self.inner.subscribe(channel)).await
+    }
+
+    async fn cache_put(&self, key: &str, value: Bytes, ttl: Millis) -> Result<(), ServingError> {
+        self.run(self.inner.cache_put(key, value, ttl)).await
+    }
+
+    async fn cache_get(&self, key: &str) -> Result<Option<Cached>, ServingError> {
+        self.run(self.inner.cache_get(key)).await
+    }
+
+    async fn try_lease(&self, key: &str, holder: LeaseToken, ttl: Millis) -> Result<bool, ServingError> {
+        self.run(self.inner.try_lease(key, holder, ttl)).await
+    }
+
+    async fn release(&self, key: &str, holder: LeaseToken) -> Result<(), ServingError> {
+        self.run(self.inner.release(key, holder)).await
+    }
+
+    async fn clear(&self) -> Result<u64, ServingError> {
+        self.run(self.inner.clear()).await
     }
 
     async fn check(&self) -> Result<(), ServingError> {

@@ -1,12 +1,17 @@
 //! The serving-store seam: materialized views, counters, rankings, rate limits and fan-out.
 //!
 //! [`ServingStore`] states what every back end guarantees; [`MemoryStore`] keeps it in the
-//! process. [`counters`] and [`stats`] give the values under each key a type. Stages and jobs
-//! write, the playback API reads; everything in here can be rebuilt from the log and the lake.
+//! process, and `serving-store-redis` shares it between processes. [`counters`] and [`stats`] give
+//! the values under each key a type; [`flight`] keeps answers that are dear to compute. Stages and
+//! jobs write, the playback API reads; everything in here can be rebuilt from the log and the lake.
 
 pub mod counters;
+mod enduring;
+mod elapsed;
 mod error;
-mod fanout;
+mod expiring;
+pub mod fanout;
+pub mod flight;
 mod limits;
 mod memory;
 pub mod stats;
@@ -21,7 +26,9 @@ use bytes::Bytes;
 use event_schemas::{Millis, OffsetVector};
 use futures::stream::BoxStream;
 
+pub use enduring::Enduring;
 pub use error::ServingError;
+pub use flight::{FlightError, Freshness, SingleFlight};
 pub use memory::MemoryStore;
 
 /// A value and what it has taken into account.
@@ -70,6 +77,54 @@ pub enum RateDecision {
         /// When the next one will be let through if nobody else takes it.
         retry_after: Millis,
     },
+}
+
+/// A value kept for a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cached {
+    /// The bytes kept.
+    pub value: Bytes,
+    /// How long the store will go on keeping them, by its own clock; more than 0.
+    pub expires_in: Millis,
+}
+
+/// The largest value that [`ServingStore::cache_put`] keeps, in bytes.
+pub const CACHED_VALUE_LIMIT: usize = 1024 * 1024;
+
+/// Who holds a lease: a random number that nobody else has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseToken(uuid::Uuid);
+
+impl LeaseToken {
+    /// A new holder.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(uuid::Uuid::new_v4())
+    }
+}
+
+impl std::fmt::Display for LeaseToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.simple().fmt(f)
+    }
+}
+
+/// Counts a write by what became of it, for every back end alike.
+pub fn counted(stored: Stored) -> Stored {
+    let outcome = match stored {
+        Stored::Replaced => "replaced",
+        Stored::Stale => "stale",
+    };
+    metrics::counter!("millrace_serving_writes_total", "outcome" => outcome).increment(1);
+    stored
+}
+
+/// Counts a refusal of a rate limit, for every back end alike.
+pub fn counted_decision(decision: RateDecision) -> RateDecision {
+    if decision != RateDecision::Allowed {
+        metrics::counter!("millrace_rate_limit_denials_total").increment(1);
+    }
+    decision
 }
 
 /// What the playback side serves from, shared by everything that writes and reads it.
@@ -154,14 +209,53 @@ pub trait ServingStore: Send + Sync + 'static {
     /// The store does not answer.
     async fn publish(&self, channel: &str, message: Bytes) -> Result<(), ServingError>;
 
-    /// The messages published on `channel` once this has resolved, in order. A listener that is
-    /// too slow loses the oldest and is told nothing, so a message must say all that is needed or
-    /// only that something changed. The stream ends when the store goes away; dropping it
-    /// unsubscribes, and a channel without listeners takes no memory.
+    /// The messages published on `channel` once this has resolved, in order; one published shortly
+    /// before may come too. A listener that is too slow loses the oldest and is told nothing, so a
+    /// message must say all that is needed or only that something changed. Where the way to a
+    /// shared store was interrupted messages are lost, and once it is whole again each listener
+    /// gets one empty message: an empty message always means "read again". The stream ends when
+    /// this store is dropped; dropping the stream unsubscribes, and a channel without listeners
+    /// takes no memory.
     ///
     /// # Errors
     /// The store does not answer.
     async fn subscribe(&self, channel: &str) -> Result<BoxStream<'static, Bytes>, ServingError>;
+
+    /// Keeps `value` at `key` for `ttl`, whatever was there; apart from the values of
+    /// [`Self::put`], and without offsets: for answers that may be old by `ttl`. The store may
+    /// forget it sooner, and does not keep more than [`CACHED_VALUE_LIMIT`] bytes.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    async fn cache_put(&self, key: &str, value: Bytes, ttl: Millis) -> Result<(), ServingError>;
+
+    /// What [`Self::cache_put`] keeps at `key`.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    async fn cache_get(&self, key: &str) -> Result<Option<Cached>, ServingError>;
+
+    /// Takes the lease `key` for `holder`, for `ttl` from now; true if `holder` has it now. A
+    /// holder that asks again prolongs it, so that repeating after an error is safe. It spares
+    /// work and protects no data: a store that restarts or is full forgets leases.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    async fn try_lease(&self, key: &str, holder: LeaseToken, ttl: Millis) -> Result<bool, ServingError>;
+
+    /// Gives the lease `key` back, if `holder` has it.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    async fn release(&self, key: &str, holder: LeaseToken) -> Result<(), ServingError>;
+
+    /// Forgets every value, ranking and cached value of this program, and nothing of anybody else;
+    /// answers how many. Rate limits, leases and listeners stay: nothing could rebuild them, and
+    /// forgetting a limit would open what it guards. What is written meanwhile may stay or go.
+    ///
+    /// # Errors
+    /// The store does not answer; a part may be forgotten.
+    async fn clear(&self) -> Result<u64, ServingError>;
 
     /// Whether the store answers, for readiness.
     ///

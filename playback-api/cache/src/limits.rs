@@ -2,13 +2,13 @@
 
 use std::{collections::HashMap, num::NonZeroU32, sync::Arc, time::Duration};
 
-use event_schemas::{Clock, Millis, Timestamp};
+use event_schemas::{Clock, Millis};
 use governor::{
     RateLimiter, clock::Clock as GovernorClock, middleware::NoOpMiddleware, nanos::Nanos, state::StateStore,
 };
 use parking_lot::Mutex;
 
-use crate::{Quota, RateDecision};
+use crate::{Quota, RateDecision, elapsed::Monotonic};
 
 /// The most buckets remembered for each quota.
 pub(crate) const BUCKETS: usize = 65_536;
@@ -25,7 +25,7 @@ pub(crate) struct Limits {
 
 impl Limits {
     pub(crate) fn new(clock: Arc<dyn Clock>, buckets: usize) -> Self {
-        let clock = Monotonic(Arc::new(Elapsed { state: Mutex::new((clock.now(), Duration::ZERO)), clock }));
+        let clock = Monotonic::new(clock);
         Self { clock, buckets, limiters: Mutex::default() }
     }
 
@@ -51,25 +51,11 @@ fn by_governor(quota: Quota) -> governor::Quota {
     governor::Quota::with_period(each).map_or(governor::Quota::per_second(burst), |quota| quota.allow_burst(burst))
 }
 
-/// The time passed by a wall clock that may be set: a step back counts as no time, so that nobody
-/// is locked out until the clock has caught up.
-#[derive(Clone)]
-struct Monotonic(Arc<Elapsed>);
-
-struct Elapsed {
-    clock: Arc<dyn Clock>,
-    state: Mutex<(Timestamp, Duration)>,
-}
-
 impl GovernorClock for Monotonic {
     type Instant = Duration;
 
     fn now(&self) -> Duration {
-        let mut state = self.0.state.lock();
-        let now = self.0.clock.now();
-        let passed = u64::try_from(now.as_micros().saturating_sub(state.0.as_micros())).unwrap_or(0);
-        *state = (now, state.1.saturating_add(Duration::from_micros(passed)));
-        state.1
+        self.passed()
     }
 }
 
@@ -112,7 +98,7 @@ impl StateStore for Buckets {
 
 #[cfg(test)]
 mod tests {
-    use event_schemas::TestClock;
+    use event_schemas::{TestClock, Timestamp};
 
     use super::*;
 

@@ -7,20 +7,32 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use event_schemas::{Clock, OffsetVector};
+use event_schemas::{Clock, Millis, OffsetVector};
 use futures::{StreamExt, stream::BoxStream};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::{
-    Quota, Ranked, RateDecision, ServingError, ServingStore, Stored, Versioned,
+    CACHED_VALUE_LIMIT, Cached, LeaseToken, Quota, Ranked, RateDecision, ServingError, ServingStore, Stored, Versioned,
+    counted, counted_decision,
+    elapsed::Monotonic,
+    expiring::Expiring,
     fanout::Fanout,
     limits::{BUCKETS, Limits},
 };
+
+/// The most bytes of cached values kept, keys included.
+const CACHED_BYTES: usize = 64 * 1024 * 1024;
+
+/// The most leases held at a time.
+const LEASES: usize = 65_536;
 
 /// Keeps everything in this process; a restart begins empty.
 pub struct MemoryStore {
     values: RwLock<HashMap<String, Versioned>>,
     rankings: RwLock<HashMap<String, Ranking>>,
+    cached: Mutex<Expiring<Bytes>>,
+    leases: Mutex<Expiring<LeaseToken>>,
+    clock: Monotonic,
     limits: Limits,
     fanout: Fanout,
 }
@@ -53,12 +65,15 @@ impl PartialOrd for Falling {
 }
 
 impl MemoryStore {
-    /// An empty store; rate limits follow `clock`.
+    /// An empty store; rate limits, cached values and leases follow `clock`.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             values: RwLock::default(),
             rankings: RwLock::default(),
+            cached: Mutex::new(Expiring::new(CACHED_BYTES)),
+            leases: Mutex::new(Expiring::new(LEASES)),
+            clock: Monotonic::new(Arc::clone(&clock)),
             limits: Limits::new(clock, BUCKETS),
             fanout: Fanout::default(),
         }
@@ -67,7 +82,7 @@ impl MemoryStore {
     /// The number of channels that anyone listens to.
     #[must_use]
     pub fn channels(&self) -> usize {
-        self.fanout.channels()
+        self.fanout.channels().len()
     }
 }
 
@@ -75,15 +90,6 @@ impl std::fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("MemoryStore").field("values", &self.values.read().len()).finish_non_exhaustive()
     }
-}
-
-fn counted(stored: Stored) -> Stored {
-    let outcome = match stored {
-        Stored::Replaced => "replaced",
-        Stored::Stale => "stale",
-    };
-    metrics::counter!("millrace_serving_writes_total", "outcome" => outcome).increment(1);
-    stored
 }
 
 #[async_trait]
@@ -151,11 +157,7 @@ impl ServingStore for MemoryStore {
     }
 
     async fn take(&self, bucket: &str, quota: Quota) -> Result<RateDecision, ServingError> {
-        let decision = self.limits.take(bucket, quota);
-        if decision != RateDecision::Allowed {
-            metrics::counter!("millrace_rate_limit_denials_total").increment(1);
-        }
-        Ok(decision)
+        Ok(counted_decision(self.limits.take(bucket, quota)))
     }
 
     async fn publish(&self, channel: &str, message: Bytes) -> Result<(), ServingError> {
@@ -165,6 +167,50 @@ impl ServingStore for MemoryStore {
 
     async fn subscribe(&self, channel: &str) -> Result<BoxStream<'static, Bytes>, ServingError> {
         Ok(self.fanout.subscribe(channel).boxed())
+    }
+
+    async fn cache_put(&self, key: &str, value: Bytes, ttl: Millis) -> Result<(), ServingError> {
+        if value.len() > CACHED_VALUE_LIMIT {
+            return Ok(());
+        }
+        let weight = key.len() + value.len();
+        self.cached.lock().insert(key, value, weight, self.clock.passed(), ttl.to_duration());
+        Ok(())
+    }
+
+    async fn cache_get(&self, key: &str) -> Result<Option<Cached>, ServingError> {
+        let cached = self.cached.lock();
+        Ok(cached.get(key, self.clock.passed()).map(|(value, left)| {
+            let left = i64::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i64::MAX);
+            Cached { value: value.clone(), expires_in: Millis(left) }
+        }))
+    }
+
+    async fn try_lease(&self, key: &str, holder: LeaseToken, ttl: Millis) -> Result<bool, ServingError> {
+        let mut leases = self.leases.lock();
+        let now = self.clock.passed();
+        if leases.get(key, now).is_some_and(|(there, _)| *there != holder) {
+            return Ok(false);
+        }
+        leases.insert(key, holder, 1, now, ttl.to_duration());
+        Ok(true)
+    }
+
+    async fn release(&self, key: &str, holder: LeaseToken) -> Result<(), ServingError> {
+        let mut leases = self.leases.lock();
+        if leases.get(key, self.clock.passed()).is_some_and(|(there, _)| *there == holder) {
+            leases.remove(key);
+        }
+        Ok(())
+    }
+
+    async fn clear(&self) -> Result<u64, ServingError> {
+        let values = std::mem::take(&mut *self.values.write()).len();
+        let rankings = std::mem::take(&mut *self.rankings.write()).len();
+        let mut cached = self.cached.lock();
+        let forgotten = values + rankings + cached.len();
+        cached.clear();
+        Ok(forgotten as u64)
     }
 
     async fn check(&self) -> Result<(), ServingError> {

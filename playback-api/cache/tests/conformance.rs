@@ -27,6 +27,15 @@ async fn memory_conforms() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn memory_is_shared_by_all_who_hold_it() {
+    conformance::run_shared(|| async {
+        let store = memory();
+        [Arc::clone(&store), store]
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_failing_store_conforms_for_those_who_repeat() {
     conformance::run_all(|| async {
         Arc::new(FailingStore::new(memory(), FailurePlan { seed: 3, before: 0.2, after: 0.2 })) as _

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use arrow::array::Array as _;
+use bytes::Bytes;
 use event_schemas::{Clock, Fault, Faulty, OffsetVector, Timestamp, VideoId};
 use lake_sql::{Snapshot, SqlEngine, SqlError, bigints, doubles, instants, texts};
 use serving_store::{
@@ -12,6 +13,9 @@ use serving_store::{
 use tokio_util::sync::CancellationToken;
 
 use crate::decide::{HourOfViews, Pair, WINDOW, related, trending};
+
+/// The key whose absence says that the store has lost the rankings.
+const MARKER: &str = "marker/rankings";
 
 /// Settings of the rankings.
 #[derive(Debug, Clone)]
@@ -119,7 +123,23 @@ impl Rankings {
         Ok(())
     }
 
-    /// Runs until cancelled.
+    /// Computes everything once.
+    ///
+    /// # Errors
+    /// See [`RankingError`].
+    pub async fn rebuild(&self) -> Result<(), RankingError> {
+        let snapshot = self.engine.snapshot().await?;
+        if snapshot.is_empty() {
+            return Ok(());
+        }
+        let offsets = snapshot.offsets(self.config.partitions).await?;
+        self.trending(&snapshot, offsets.clone()).await?;
+        self.related(&snapshot, &offsets, &BTreeSet::new()).await?;
+        Ok(())
+    }
+
+    /// Runs until cancelled. Everything is computed when the lake has changed, and whenever the store
+    /// has lost it.
     ///
     /// # Errors
     /// See [`RankingError`]; started again, everything is computed anew.
@@ -130,7 +150,8 @@ impl Rankings {
         loop {
             let snapshot = self.engine.snapshot().await?;
             let newest = snapshot.version("playback_events");
-            let is_new = newest.is_some() && newest != version;
+            let is_lost = self.store.get(MARKER).await?.is_none();
+            let is_new = newest.is_some() && (newest != version || is_lost);
             if is_new || (newest.is_some() && decayed.elapsed() >= self.config.decay_every) {
                 let started = std::time::Instant::now();
                 let offsets = snapshot.offsets(self.config.partitions).await?;
@@ -138,6 +159,7 @@ impl Rankings {
                 decayed = tokio::time::Instant::now();
                 if is_new {
                     with_related = self.related(&snapshot, &offsets, &with_related).await?;
+                    self.store.put(MARKER, Bytes::new(), OffsetVector::default()).await?;
                 }
                 version = newest;
                 metrics::histogram!("millrace_rankings_refresh_seconds").record(started.elapsed().as_secs_f64());

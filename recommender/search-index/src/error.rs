@@ -14,12 +14,29 @@ pub enum SearchError {
     /// The cursor was not made by this program, or for another search.
     #[error("the cursor does not belong to this search: start again without it")]
     BadCursor,
+    /// A language tag without a language.
+    #[error("{0:?} is not the tag of a language")]
+    BadLanguage(String),
+    /// A vector or a dense space that can't be.
+    #[error("a vector of the search index: {0}")]
+    BadVector(String),
+    /// The settings and what is there do not fit.
+    #[error("the search index can't be used as configured: {problem}; {remedy}")]
+    Refused {
+        /// What does not fit.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// A rebuild is to end that never began, or that failed.
+    #[error("no rebuild of the search index is under way")]
+    NoRebuild,
     /// The files of the index can't be used as they are; rebuilding it from the log helps.
     #[error("the search index is damaged: {0}")]
     Damaged(String),
-    /// The engine failed in a way that is neither the disk's fault nor the files'.
+    /// The engine failed in a way that is neither the disk's, the network's nor the files' fault.
     #[error("the search engine failed")]
-    Engine(#[source] TantivyError),
+    Engine(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The disk or the server failed.
     #[error("the search index does not answer: {0}")]
     Unavailable(String),
@@ -28,8 +45,9 @@ pub enum SearchError {
 impl Faulty for SearchError {
     fn fault(&self) -> Fault {
         match self {
-            Self::TooLong(_) | Self::BadCursor => Fault::Caller,
-            Self::Damaged(_) | Self::Engine(_) => Fault::Program,
+            Self::TooLong(_) | Self::BadCursor | Self::BadLanguage(_) => Fault::Caller,
+            Self::Refused { .. } | Self::NoRebuild => Fault::Caller,
+            Self::BadVector(_) | Self::Damaged(_) | Self::Engine(_) => Fault::Program,
             Self::Unavailable(_) => Fault::Dependency,
         }
     }
@@ -50,7 +68,7 @@ impl From<TantivyError> for SearchError {
             | TantivyError::IncompatibleIndex(_)
             | TantivyError::OpenReadError(_)
             | TantivyError::DeserializeError(_) => Self::Damaged(error.to_string()),
-            other => Self::Engine(other),
+            other => Self::Engine(Box::new(other)),
         }
     }
 }

@@ -10,7 +10,7 @@ use event_schemas::{Partition, VideoId};
 use parking_lot::Mutex;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
-use crate::{Applied, Change, Hit, Position, SearchError, SearchIndex, SearchPage, SearchQuery};
+use crate::{Applied, Change, DenseSpace, Hit, Position, SearchError, SearchIndex, SearchPage, SearchQuery};
 
 /// How often calls fail.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -84,6 +84,10 @@ impl SearchIndex for FailingIndex {
 
     async fn document_count(&self) -> Result<u64, SearchError> {
         self.run(self.inner.document_count()).await
+    }
+
+    async fn spaces(&self) -> Result<Vec<DenseSpace>, SearchError> {
+        self.run(self.inner.spaces()).await
     }
 
     async fn check(&self) -> Result<(), SearchError> {

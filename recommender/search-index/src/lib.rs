@@ -1,26 +1,36 @@
-//! The search seam: full-text search over listed videos, and videos similar in text.
+//! The search seam: search over listed videos by words and by meaning, and videos similar in text.
 //!
-//! [`SearchIndex`] states what every back end guarantees; [`EmbeddedIndex`] keeps it on one
-//! machine's disk with tantivy. The index stage writes from the `videos` topic, the playback API
-//! and the recommender read. The index can be rebuilt from the topic.
+//! [`SearchIndex`] states what every back end guarantees, [`RebuildIndex`] how one is built anew
+//! beside the live one; [`EmbeddedIndex`] keeps both on one machine's disk with tantivy. The index
+//! stage writes from the `videos` topic, the playback API and the recommender read. The index can
+//! be rebuilt from the catalog.
 
 mod cursor;
+mod dense;
+mod document;
 mod embedded;
 mod error;
-mod query;
-mod schema;
+pub mod fusion;
+mod search;
+pub mod text;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
 #[cfg(feature = "conformance")]
 pub mod failing;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use event_schemas::{ChannelId, Millis, Offset, Partition, Timestamp, VideoId};
+use event_schemas::{Partition, VideoId};
 
 pub use cursor::Cursor;
+pub use dense::{DenseSpace, DenseVector, MAX_DIMENSIONS};
+pub use document::{Applied, Change, IndexDocument, Language, Position, Precedence, latest};
 pub use embedded::{EmbeddedIndex, Opened};
 pub use error::SearchError;
+pub use fusion::Fusion;
+pub use search::{Facts, Filter, Hit, SearchPage, SearchQuery, Window, tie_order};
 
 /// The longest search text taken, in characters.
 pub const MAX_QUERY_CHARS: usize = 500;
@@ -31,120 +41,13 @@ pub const MAX_LIMIT: usize = 100;
 /// How deep the pages reach: a page that would end beyond this many hits is the last.
 pub const MAX_DEPTH: usize = 2_000;
 
-/// A video as the index knows it. Only listed videos are ever put in; the index stage decides.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IndexDocument {
-    /// The video.
-    pub video_id: VideoId,
-    /// The version of the video's record; the highest wins.
-    pub version: i64,
-    /// The title.
-    pub title: String,
-    /// The description.
-    pub description: String,
-    /// The tags.
-    pub tags: Vec<String>,
-    /// Where the video appears.
-    pub channel_id: ChannelId,
-    /// The channel's name as shown.
-    pub channel_name: String,
-    /// When it was published; newer comes first among equals.
-    pub published_at: Option<Timestamp>,
-    /// Its length, once known.
-    pub duration: Option<Millis>,
-}
-
-/// One change of the index.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// The video is to be found as the document says.
-    Upsert(IndexDocument),
-    /// The video is not to be found any more.
-    Remove {
-        /// The video.
-        video_id: VideoId,
-        /// The version of the record that took it away.
-        version: i64,
-    },
-}
-
-impl Change {
-    /// The video that changes.
-    #[must_use]
-    pub const fn video_id(&self) -> VideoId {
-        match self {
-            Self::Upsert(document) => document.video_id,
-            Self::Remove { video_id, .. } => *video_id,
-        }
-    }
-
-    /// The version of the record behind the change.
-    #[must_use]
-    pub const fn version(&self) -> i64 {
-        match self {
-            Self::Upsert(document) => document.version,
-            Self::Remove { version, .. } => *version,
-        }
-    }
-}
-
-/// How far a partition of the `videos` topic has been applied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Position {
-    /// The life of the log that the offset counts in.
-    pub generation: u64,
-    /// The first offset not yet applied.
-    pub next: Offset,
-}
-
-/// What a batch did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Applied {
-    /// Changes that took effect.
-    pub changed: usize,
-    /// Changes ignored, since the index has the same or a later version of that video.
-    pub stale: usize,
-}
-
-/// A search.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct SearchQuery {
-    /// What a person typed: words, never a query language.
-    pub text: String,
-    /// Only videos of this channel.
-    pub channel: Option<ChannelId>,
-    /// Hits wanted, 1 to [`MAX_LIMIT`]; 0 is taken as 1.
-    pub limit: usize,
-    /// Where the page before ended; none for the first.
-    pub cursor: Option<Cursor>,
-}
-
-/// One result.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Hit {
-    /// The video.
-    pub video: VideoId,
-    /// How well it fits; comparable within one search only.
-    pub score: f32,
-}
-
-/// One page of results.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct SearchPage {
-    /// The best first.
-    pub hits: Vec<Hit>,
-    /// Asks for the next page; none on the last.
-    pub next: Option<Cursor>,
-    /// The number of videos that match at all.
-    pub total: usize,
-}
-
 /// An index of listed videos.
 ///
 /// # Guarantees
 /// * **The latest version wins**, whatever the order of arrival and however often: a change takes
 ///   effect only if its version is higher than the highest applied for that video, and a removal
-///   counts like any other version, so that an older upsert never brings a removed video back.
+///   counts like any other version, so that an older upsert never brings a removed video back. In
+///   the same version, a document with more vectors replaces one with fewer; see [`Precedence`].
 /// * **Content and position are one**: a batch and its position become durable together, or the
 ///   position stays behind; it is never ahead of the content. After any error the batch may be
 ///   applied again as a whole.
@@ -152,16 +55,29 @@ pub struct SearchPage {
 ///   back end: within one second).
 /// * **Words are words**: no text can be an error but for its length, and none is parsed as query
 ///   syntax. Every word is optional, more and better matches rank higher; a word of four letters
-///   or more may have one letter wrong, of eight or more two; the last word may be unfinished.
-///   The title weighs most, then tags, channel and description.
+///   or more may have one letter wrong, of eight or more two (two neighbours swapped are one); the
+///   last word may be unfinished. The title weighs most, then tags, channel and description.
+/// * **Meaning**: a query with a vector ranks by reciprocal rank fusion of two lists: the videos
+///   that the words find, down to [`MAX_DEPTH`], and the [`fusion::DENSE_DEPTH`] videos whose
+///   vectors are closest. Both obey the filter. A vector of a space that the index does not hold
+///   is never compared with others: such a search goes by words, and says so.
 /// * **Pages**: while the index does not change, the pages of a search neither repeat nor skip a
-///   video. Changes in between may move videos across a border.
+///   video, and equal scores stand in the same order: the newest first. Changes in between may
+///   move videos across a border. The pages of a fused search end with the union of its lists.
+///
+/// # Where back ends may differ
+/// The same videos are found for the same words, and the clearly better stand before the clearly
+/// worse; scores are a back end's own, and so is the order of videos that fit about equally. A
+/// remote back end may look up fewer spellings of a mistyped word, compare vectors approximately,
+/// and order equal scores *inside* the two lists of a fused search as it likes. What the suite
+/// `conformance::agreement` allows is stated there.
 #[async_trait]
 pub trait SearchIndex: Send + Sync + 'static {
     /// Applies `changes` and, with them, records that `position` has been reached.
     ///
     /// # Errors
-    /// A failing disk or server; nothing or all of it was applied.
+    /// A failing disk or server. The position has not moved, unless the answer alone was lost;
+    /// on one machine nothing or all of the changes took effect, on a remote back end any of them.
     async fn apply(
         &self,
         changes: Vec<Change>,
@@ -174,7 +90,7 @@ pub trait SearchIndex: Send + Sync + 'static {
     /// A failing disk or server.
     async fn position(&self, partition: Partition) -> Result<Option<Position>, SearchError>;
 
-    /// The videos that match, the best first. A text without words matches nothing.
+    /// The videos that match, the best first. A text without words matches nothing by itself.
     ///
     /// # Errors
     /// [`SearchError::TooLong`], [`SearchError::BadCursor`]; a failing disk or server.
@@ -199,9 +115,61 @@ pub trait SearchIndex: Send + Sync + 'static {
     /// A failing disk or server.
     async fn document_count(&self) -> Result<u64, SearchError>;
 
+    /// The dense spaces that the index holds, in the order of their names: vectors of others are
+    /// left out of documents and queries. It changes when a rebuild is finished.
+    ///
+    /// # Errors
+    /// A failing disk or server.
+    async fn spaces(&self) -> Result<Vec<DenseSpace>, SearchError>;
+
     /// Whether the index answers, for readiness.
     ///
     /// # Errors
     /// What stands in the way.
     async fn check(&self) -> Result<(), SearchError>;
+}
+
+/// Building an index anew beside the live one, for another embedding model or after damage,
+/// without an hour in which nothing is found.
+///
+/// # Guarantees
+/// * What is applied to the live index after `begin_rebuild` has resolved is applied to the new
+///   one too, also by other processes on the same back end. So whoever begins, then puts in what
+///   the catalog lists, then finishes, has missed nothing: a change is in the catalog before it
+///   is on the topic.
+/// * The new index begins with the live one's positions; nothing reads them before it is live.
+/// * The switch is atomic: every search sees the old index or the new one, and a crash leaves one
+///   of them live.
+#[async_trait]
+pub trait RebuildIndex: SearchIndex {
+    /// Begins a new index that holds `spaces`; one unfinished before is dropped. The new index is
+    /// written through what is returned.
+    ///
+    /// # Errors
+    /// Two spaces of one kind; a failing disk or server.
+    async fn begin_rebuild(&self, spaces: Vec<DenseSpace>) -> Result<Arc<dyn SearchIndex>, SearchError>;
+
+    /// Puts the new index into the place of the live one and drops the old.
+    ///
+    /// # Errors
+    /// [`SearchError::NoRebuild`]; a failing disk or server.
+    async fn finish_rebuild(&self) -> Result<(), SearchError>;
+
+    /// Drops the new index, if there is one.
+    ///
+    /// # Errors
+    /// A failing disk or server.
+    async fn abandon_rebuild(&self) -> Result<(), SearchError>;
+}
+
+/// `spaces` in the order of their names.
+///
+/// # Errors
+/// [`SearchError::BadVector`] if two have one name.
+pub fn ordered_spaces(mut spaces: Vec<DenseSpace>) -> Result<Vec<DenseSpace>, SearchError> {
+    spaces.sort();
+    match spaces.windows(2).find(|pair| pair[0].name() == pair[1].name()) {
+        None => Ok(spaces),
+        Some(pair) => Err(SearchError::BadVector(format!("two spaces are named {}", pair[0].name()))),
+    }
 }

@@ -13,8 +13,9 @@ use std::{path::Path, sync::Arc};
 use event_schemas::{Offset, Partition};
 use parking_lot::Mutex;
 use search_index::{
-    Applied, Change, EmbeddedIndex, IndexDocument, Opened, Position, SearchError, SearchIndex, SearchQuery,
-    conformance::{self, document},
+    Applied, Change, DenseSpace, EmbeddedIndex, IndexDocument, Opened, Position, RebuildIndex, SearchError,
+    SearchIndex, SearchQuery,
+    conformance::{self, agreement, document, meaning},
     failing::{FailingIndex, FailurePlan},
 };
 
@@ -28,29 +29,43 @@ async fn titles(index: &EmbeddedIndex, text: &str) -> usize {
     index.search(&SearchQuery { text: text.into(), limit: 10, ..Default::default() }).await.unwrap().hits.len()
 }
 
+/// Makes indexes, each in a directory of its own.
+#[derive(Default)]
+struct Maker(Mutex<Vec<tempfile::TempDir>>);
+
+impl Maker {
+    async fn make(&self, spaces: Vec<DenseSpace>) -> Arc<EmbeddedIndex> {
+        let dir = tempfile::tempdir().unwrap();
+        let (index, _) = EmbeddedIndex::open_with(dir.path(), spaces).await.unwrap();
+        self.0.lock().push(dir);
+        Arc::new(index)
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_embedded_index_conforms() {
-    let dirs = Mutex::new(Vec::new());
-    conformance::run_all(|| async {
-        let dir = tempfile::tempdir().unwrap();
-        let (index, _) = open(dir.path()).await;
-        dirs.lock().push(dir);
-        Arc::new(index) as Arc<dyn SearchIndex>
-    })
-    .await;
+    let maker = Maker::default();
+    conformance::run_all(|spaces| async { maker.make(spaces).await as Arc<dyn SearchIndex> }).await;
+    conformance::rebuild::run_all(|spaces| async { maker.make(spaces).await as Arc<dyn RebuildIndex> }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_failing_index_conforms_for_those_who_repeat() {
-    let dirs = Mutex::new(Vec::new());
-    conformance::run_all(|| async {
-        let dir = tempfile::tempdir().unwrap();
-        let (index, _) = open(dir.path()).await;
-        dirs.lock().push(dir);
-        let plan = FailurePlan { seed: 5, before: 0.15, after: 0.15 };
-        Arc::new(FailingIndex::new(Arc::new(index), plan)) as Arc<dyn SearchIndex>
+    let maker = Maker::default();
+    let plan = FailurePlan { seed: 5, before: 0.15, after: 0.15 };
+    conformance::run_all(|spaces| async {
+        Arc::new(FailingIndex::new(maker.make(spaces).await, plan)) as Arc<dyn SearchIndex>
     })
     .await;
+}
+
+/// Two embedded indexes agree entirely, however their documents came to lie: the tolerance is for
+/// other back ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn embedded_indexes_agree() {
+    let maker = Maker::default();
+    let spaces = || vec![(*meaning::space("one", 4)).clone()];
+    agreement::run(maker.make(spaces()).await, maker.make(spaces()).await).await;
 }
 
 #[tokio::test]
@@ -111,18 +126,20 @@ async fn a_second_opening_is_refused() {
 
 #[tokio::test]
 async fn another_format_or_a_damaged_index_gives_a_fresh_one() {
-    let damage: [fn(&Path); 4] = [
-        |root| std::fs::rename(root.join("v1"), root.join("v0")).unwrap(),
-        |root| std::fs::write(root.join("v1/meta.json"), "{").unwrap(),
+    let damage: [fn(&Path); 6] = [
+        |root| std::fs::write(root.join("current"), "v0-1").unwrap(),
+        |root| std::fs::write(root.join("current"), "v2-9").unwrap(),
+        |root| std::fs::remove_file(root.join("current")).unwrap(),
+        |root| std::fs::write(root.join("v2-1/meta.json"), "{").unwrap(),
         |root| {
-            let segments = std::fs::read_dir(root.join("v1")).unwrap().map(|entry| entry.unwrap().path());
+            let segments = std::fs::read_dir(root.join("v2-1")).unwrap().map(|entry| entry.unwrap().path());
             for file in segments.filter(|path| path.extension().is_some_and(|ext| ext == "store" || ext == "term")) {
                 std::fs::remove_file(file).unwrap();
             }
         },
         |root| {
-            let meta = std::fs::read_to_string(root.join("v1/meta.json")).unwrap();
-            std::fs::write(root.join("v1/meta.json"), meta.replace("title_en", "title_fr")).unwrap();
+            let meta = std::fs::read_to_string(root.join("v2-1/meta.json")).unwrap();
+            std::fs::write(root.join("v2-1/meta.json"), meta.replace("title_en", "title_fr")).unwrap();
         },
     ];
     for (n, damage) in damage.into_iter().enumerate() {
@@ -145,7 +162,7 @@ async fn a_disk_that_fails_and_heals_does_not_stop_the_index() {
     let dir = tempfile::tempdir().unwrap();
     let (index, _) = open(dir.path()).await;
     index.apply(vec![Change::Upsert(document("before"))], None).await.unwrap();
-    let (real, aside) = (dir.path().join("v1"), dir.path().join("aside"));
+    let (real, aside) = (dir.path().join("v2-1"), dir.path().join("aside"));
     std::fs::rename(&real, &aside).unwrap();
     let batch = vec![Change::Upsert(document("after"))];
     let error = index.apply(batch.clone(), AT).await.unwrap_err();
@@ -168,4 +185,57 @@ async fn many_small_batches_stay_searchable() {
         assert_eq!(titles(&index, "changing").await, 1, "version {version}");
     }
     assert_eq!(index.document_count().await.unwrap(), 1);
+}
+
+/// The rebuilt index of `space`, with one video of its own.
+async fn rebuilt(index: &EmbeddedIndex, title: &str, space: &Arc<DenseSpace>) {
+    let new = index.begin_rebuild(vec![(**space).clone()]).await.unwrap();
+    let document = IndexDocument { vectors: vec![meaning::at(space, 0.0)], ..document(title) };
+    new.apply(vec![Change::Upsert(document)], None).await.unwrap();
+}
+
+#[tokio::test]
+async fn vectors_and_their_space_outlive_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (meaning::space("one", 4), meaning::space("two", 4));
+    let by = |space: &Arc<DenseSpace>| SearchQuery {
+        vector: Some(meaning::at(space, 0.0)),
+        limit: 5,
+        ..SearchQuery::default()
+    };
+    let document = IndexDocument { vectors: vec![meaning::at(&one, 0.0)], ..document("kept") };
+    {
+        let (index, _) = EmbeddedIndex::open_with(dir.path(), vec![(*one).clone()]).await.unwrap();
+        index.apply(vec![Change::Upsert(document.clone())], AT).await.unwrap();
+    }
+    // Opened for another space, it is still the index of the first.
+    let (index, opened) = EmbeddedIndex::open_with(dir.path(), vec![(*two).clone()]).await.unwrap();
+    assert_eq!(opened, Opened::Existing);
+    assert_eq!(index.spaces().await.unwrap(), [(*one).clone()]);
+    assert_eq!(index.search(&by(&one)).await.unwrap().hits.len(), 1);
+    rebuilt(&index, "built", &two).await;
+    index.finish_rebuild().await.unwrap();
+    drop(index);
+    let (index, opened) = open(dir.path()).await;
+    assert_eq!(opened, Opened::Existing);
+    assert_eq!(index.spaces().await.unwrap(), [(*two).clone()]);
+    assert_eq!(index.search(&by(&two)).await.unwrap().hits.len(), 1);
+    assert_eq!(index.position(Partition(0)).await.unwrap(), AT.map(|(_, position)| position));
+    let directories = std::fs::read_dir(dir.path()).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_dir());
+    assert_eq!(directories.count(), 1, "the old index is gone");
+}
+
+#[tokio::test]
+async fn a_rebuild_that_a_crash_ended_is_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (index, _) = open(dir.path()).await;
+        index.apply(vec![Change::Upsert(document("live"))], AT).await.unwrap();
+        rebuilt(&index, "half", &meaning::space("one", 4)).await;
+    }
+    let (index, opened) = open(dir.path()).await;
+    assert_eq!(opened, Opened::Existing);
+    assert_eq!((titles(&index, "live").await, titles(&index, "half").await), (1, 0));
+    assert!(matches!(index.finish_rebuild().await, Err(SearchError::NoRebuild)));
+    assert!(!dir.path().join("v2-2").exists());
 }

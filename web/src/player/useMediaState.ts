@@ -54,9 +54,11 @@ export function useMediaState(media: RefObject<HTMLVideoElement | null>): MediaS
       setState(before => ({
         paused: element.paused,
         ended: element.ended,
+        // Browsers say `waiting` at the very end too.
         waiting:
-          event?.type === 'waiting' ||
-          (before.waiting && !element.paused && element.readyState < HTMLMediaElement.HAVE_FUTURE_DATA),
+          !element.ended &&
+          (event?.type === 'waiting' ||
+            (before.waiting && !element.paused && element.readyState < HTMLMediaElement.HAVE_FUTURE_DATA)),
         begun: before.begun || element.currentTime > 0,
         time: element.currentTime,
         duration: Number.isFinite(element.duration) ? element.duration : 0,

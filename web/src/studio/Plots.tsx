@@ -39,7 +39,7 @@ export function ViewsPlot({ hours, span, onSpan }: ViewsPlotProps) {
   return (
     <Figure
       title="Views"
-      caption={`${number(total)} views in the last ${scale.label}, ${scale.perBar === 1 ? 'by hour' : `a bar for every ${scale.perBar} hours`}`}
+      caption={`${number(total)} ${total === 1 ? 'view' : 'views'} in the last ${scale.label}, ${scale.perBar === 1 ? 'by hour' : `a bar for every ${scale.perBar} hours`}`}
       control={
         <SegmentedControl
           size="xs"

@@ -1,1 +1,4 @@
-SELECT start_byte, length, object_key FROM chunks WHERE upload_id = $1 ORDER BY start_byte
+SELECT start_byte, length, object_key FROM chunks
+WHERE upload_id = $1 AND start_byte >= $2
+ORDER BY start_byte
+LIMIT $3

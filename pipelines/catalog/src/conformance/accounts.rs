@@ -96,3 +96,54 @@ pub async fn credentials_end(backend: &dyn Backend) {
     assert_eq!(catalog.delete_expired_credentials(at(200), 1).await.unwrap(), 0);
     assert_eq!(catalog.api_tokens(alice.id).await.unwrap(), []);
 }
+
+/// Whoever must be the first is so alone, also across two connections to the store.
+pub async fn one_of_many_is_the_first(backend: &dyn Backend) {
+    let catalogs = [backend.open().await, backend.open().await];
+    let results = together(8, |number| {
+        let catalog = Arc::clone(&catalogs[number % 2]);
+        let new = NewAccount { must_be_first: true, is_admin: true, ..new_account(&format!("first-{number}")) };
+        async move { catalog.create_account(new).await }
+    })
+    .await;
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "{results:?}");
+    for error in results.iter().filter_map(|result| result.as_ref().err()) {
+        assert!(matches!(error, CatalogError::WrongState(_)), "{error:?}");
+    }
+    assert_eq!(catalogs[0].count_accounts().await.unwrap(), 1);
+}
+
+/// Pages neither skip nor repeat, also among tokens of the same microsecond.
+pub async fn tokens_page_exactly(backend: &dyn Backend) {
+    let catalog = backend.open().await;
+    let alice = creator(&*catalog, "alice").await;
+    let mut made = Vec::new();
+    for number in 0..7 {
+        let token = Credential {
+            id: uuid::Uuid::new_v4(),
+            secret_hash: format!("hash {number}"),
+            account: alice.id,
+            kind: CredentialKind::ApiToken,
+            label: String::new(),
+            created_at: at(number / 3),
+            expires_at: None,
+        };
+        catalog.create_credential(token.clone()).await.unwrap();
+        made.push(token);
+    }
+    made.sort_by_key(|token| std::cmp::Reverse((token.created_at, token.id)));
+    for limit in [1, 2, 7] {
+        let mut all: Vec<Credential> = Vec::new();
+        loop {
+            let after = all.last().map(|last| CredentialCursor { created_at: last.created_at, id: last.id });
+            let page = catalog.api_tokens_page(alice.id, after, limit).await.unwrap();
+            assert!(page.len() <= limit as usize);
+            if page.is_empty() {
+                break;
+            }
+            all.extend(page);
+        }
+        assert_eq!(all, made);
+    }
+    assert_eq!(catalog.api_tokens(alice.id).await.unwrap(), made);
+}

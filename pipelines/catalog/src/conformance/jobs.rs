@@ -183,3 +183,40 @@ pub async fn progress_is_no_new_version(backend: &dyn Backend) {
     }
     assert_eq!(catalog.outbox(10).await.unwrap(), []);
 }
+
+/// The end of a job and the deletion of its video at the same moment: the deletion always happens, and its record
+/// is the last and has the highest version.
+pub async fn an_end_and_a_deletion_do_not_cross(backend: &dyn Backend) {
+    let catalogs = [backend.open().await, backend.open().await];
+    let owner = creator(&*catalogs[0], "alice").await;
+    for round in 0..10 {
+        let job = leased(&*catalogs[0], &owner).await;
+        put_whole(&*catalogs[0], &job, "240p", "x").await;
+        drain(&*catalogs[0]).await;
+        let results = together(3, |number| {
+            let (catalog, job) = (Arc::clone(&catalogs[number % 2]), job.clone());
+            async move {
+                match number {
+                    0 if round % 2 == 0 => catalog.finish_transcode(&job, result("240p", "x"), at(5)).await.map(|_| ()),
+                    0 => catalog.fail_transcode(&job, "no", at(5)).await.map(|_| ()),
+                    1 => catalog.delete_video(job.video_id, at(5)).await,
+                    _ => catalog.set_progress(&job, 50).await,
+                }
+            }
+        })
+        .await;
+        results[1].as_ref().unwrap();
+        for result in [&results[0], &results[2]] {
+            assert!(matches!(result, Ok(()) | Err(CatalogError::Fenced)), "{result:?}");
+        }
+        assert_eq!(catalogs[0].video(job.video_id).await.unwrap(), None);
+        let told = drain(&*catalogs[0]).await;
+        assert_eq!(told.len(), if results[0].is_ok() { 3 } else { 1 }, "{told:?}");
+        let videos: Vec<_> = told
+            .into_iter()
+            .filter_map(|told| if let Told::Video(record) = told { Some(record) } else { None })
+            .collect();
+        assert!(videos.is_sorted_by(|a, b| a.version < b.version), "{videos:?}");
+        assert!(videos.last().unwrap().deleted, "{videos:?}");
+    }
+}

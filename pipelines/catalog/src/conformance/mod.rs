@@ -9,6 +9,7 @@ pub mod jobs;
 pub mod leases;
 pub mod media;
 pub mod outbox;
+pub mod processes;
 pub mod uploads;
 pub mod videos;
 
@@ -44,14 +45,18 @@ macro_rules! catalog_conformance {
             accounts: an_account_is_found_by_its_login_in_any_case
                 a_taken_login_or_handle_changes_nothing
                 an_invitation_is_used_once
-                credentials_end;
+                one_of_many_is_the_first
+                credentials_end
+                tokens_page_exactly;
             uploads: chunks_advance_an_upload
                 a_chunk_out_of_place_is_refused
                 the_last_chunk_completes_everything_at_once
                 a_deferred_length_is_declared_later
                 an_aborted_upload_is_told_of_and_forgotten
                 expired_uploads_come_oldest_first
-                one_of_many_writers_at_an_offset_wins;
+                chunks_page_exactly
+                one_of_many_writers_at_an_offset_wins
+                a_chunk_and_a_deletion_do_not_cross;
             videos: an_edit_raises_the_version_and_is_told
                 one_of_many_edits_of_a_version_wins
                 lists_page_exactly
@@ -63,6 +68,7 @@ macro_rules! catalog_conformance {
                 a_takeover_fences_the_earlier_holder
                 a_finished_job_publishes_its_video
                 a_failed_job_says_why
+                an_end_and_a_deletion_do_not_cross
                 progress_is_no_new_version;
             media: an_earlier_attempt_is_replaced
                 only_current_files_are_found
@@ -70,9 +76,16 @@ macro_rules! catalog_conformance {
             leases: a_lease_has_one_holder
                 one_of_many_takes_a_lease
                 counters_never_repeat;
+            processes: a_secret_is_the_first_proposed
+                a_secret_through_failures_is_one
+                members_come_and_go
+                many_join_at_once
+                a_counter_is_what_was_last_given
+                leases_of_a_prefix_are_told;
             outbox: rows_come_in_the_order_of_their_transactions
                 writers_wake_the_reader
-                versions_rise_under_concurrent_writers;
+                versions_rise_under_concurrent_writers
+                a_reader_never_passes_a_row_that_comes_later;
             faults: an_upload_through_failures_is_exact
                 a_transcode_through_failures_ends_once
                 a_failure_before_the_call_changes_nothing;

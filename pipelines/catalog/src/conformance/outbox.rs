@@ -65,3 +65,43 @@ pub async fn versions_rise_under_concurrent_writers(backend: &dyn Backend) {
         assert_eq!(seen[&id], (video.version, video.title), "the last record is the present state");
     }
 }
+
+/// What a reader sees while many write is always the beginning of what there is in the end: no row appears before
+/// one that it has read already.
+pub async fn a_reader_never_passes_a_row_that_comes_later(backend: &dyn Backend) {
+    const EDITS: usize = 6;
+    let catalogs = [backend.open().await, backend.open().await];
+    let owner = creator(&*catalogs[0], "alice").await;
+    let mut ids = Vec::new();
+    for _ in 0..7 {
+        ids.push(uploaded_at(&*catalogs[0], &owner, at(0)).await);
+    }
+    drain(&*catalogs[0]).await;
+    let seen = together(8, |number| {
+        let catalog = Arc::clone(&catalogs[number % 2]);
+        let id = ids.get(number).copied();
+        async move {
+            let mut seen = Vec::new();
+            if let Some(id) = id {
+                for _ in 0..EDITS {
+                    catalog.edit_video(id, VideoEdit::default(), at(1)).await.unwrap();
+                }
+            } else {
+                loop {
+                    let rows = catalog.outbox(1000).await.unwrap();
+                    seen.push(rows.iter().map(|row| row.id).collect::<Vec<_>>());
+                    if rows.len() == 7 * EDITS {
+                        break;
+                    }
+                }
+            }
+            seen
+        }
+    })
+    .await
+    .concat();
+    let all = seen.last().unwrap();
+    for part in &seen {
+        assert!(all.starts_with(part), "{part:?} of {all:?}");
+    }
+}

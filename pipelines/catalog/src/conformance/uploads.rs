@@ -205,3 +205,72 @@ pub async fn one_of_many_writers_at_an_offset_wins(backend: &dyn Backend) {
     assert_eq!(catalog.jobs_of_video(upload.video_id).await.unwrap().len(), 1);
     assert_eq!(drain(&*catalog).await.len(), 2);
 }
+
+/// From a byte on, up to a limit, of a live and of a deleted video.
+pub async fn chunks_page_exactly(backend: &dyn Backend) {
+    let catalog = backend.open().await;
+    let owner = creator(&*catalog, "alice").await;
+    let upload = start_upload(&*catalog, &owner, 1000).await;
+    let mut all = Vec::new();
+    for start in [0, 5, 9, 30, 31] {
+        let end = [5, 9, 30, 31, 40][all.len()];
+        let piece = chunk(upload.id, start, end - start);
+        catalog.append_chunk(upload.id, piece.clone(), at(1), at(500)).await.unwrap();
+        all.push(piece);
+    }
+    let page = async |from, limit| catalog.chunks_from(upload.id, from, limit).await.unwrap();
+    assert_eq!(page(0, 2).await, all[..2]);
+    assert_eq!(page(9, 2).await, all[2..4]);
+    assert_eq!(page(10, 9).await, all[3..]);
+    assert_eq!(page(40, 9).await, []);
+    assert_eq!(catalog.chunks(upload.id).await.unwrap(), all);
+    catalog.delete_video(upload.video_id, at(2)).await.unwrap();
+    assert_eq!(catalog.deleted_video_chunks_from(upload.video_id, 9, 2).await.unwrap(), all[2..4]);
+    assert_eq!(catalog.deleted_video_chunks(upload.video_id).await.unwrap(), all);
+}
+
+/// A chunk — the last one or not — and the deletion of its video at the same moment: one comes before the
+/// other, and what is told is what is there.
+pub async fn a_chunk_and_a_deletion_do_not_cross(backend: &dyn Backend) {
+    let catalogs = [backend.open().await, backend.open().await];
+    let owner = creator(&*catalogs[0], "alice").await;
+    for round in 0..12_u64 {
+        let upload = start_upload(&*catalogs[0], &owner, 20).await;
+        catalogs[0].append_chunk(upload.id, chunk(upload.id, 0, 5), at(1), at(500)).await.unwrap();
+        let results = together(2, |number| {
+            let catalog = Arc::clone(&catalogs[number]);
+            let piece = chunk(upload.id, 5, if round % 2 == 0 { 15 } else { 5 });
+            async move {
+                if number == 0 {
+                    catalog.append_chunk(upload.id, piece, at(2), at(500)).await.map(|_| ())
+                } else {
+                    catalog.delete_video(upload.video_id, at(2)).await
+                }
+            }
+        })
+        .await;
+        results[1].as_ref().unwrap();
+        let appended = match &results[0] {
+            Ok(()) => true,
+            Err(CatalogError::WrongState(_)) => false,
+            Err(error) => panic!("{error:?}"),
+        };
+        let after = catalogs[1].upload(upload.id).await.unwrap().unwrap();
+        let is_whole = appended && round % 2 == 0;
+        let expected = match (appended, is_whole) {
+            (true, true) => (UploadState::Complete, 20),
+            (true, false) => (UploadState::Aborted, 10),
+            (false, _) => (UploadState::Aborted, 5),
+        };
+        assert_eq!((after.state, after.offset), expected);
+        assert_eq!(catalogs[1].lease_job(JobKind::Transcode, "w", at(9), LEASE).await.unwrap(), None);
+        let told = drain(&*catalogs[1]).await;
+        let ends: Vec<_> = told
+            .iter()
+            .filter_map(|told| if let Told::Upload(record) = told { Some((record.state, record.bytes)) } else { None })
+            .collect();
+        assert_eq!(ends, [expected], "{told:?}");
+        let last = told.last().unwrap().clone().video();
+        assert!(last.deleted && last.upload == expected.0, "{told:?}");
+    }
+}

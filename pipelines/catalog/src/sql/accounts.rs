@@ -6,7 +6,8 @@ use super::{SqlCatalog, rows};
 use crate::{Account, CatalogError, Channel, NewAccount, Result};
 
 pub(super) async fn create(catalog: &SqlCatalog, new: NewAccount) -> Result<Account> {
-    let mut tx = catalog.write().await?;
+    // It may decide from there being no account, which no row can be held for.
+    let mut tx = catalog.write_serializable().await?;
     if new.must_be_first {
         let others = rows::count(&sqlx::query(sql!("accounts/count.sql")).fetch_one(tx.conn()).await?)?;
         if others > 0 {

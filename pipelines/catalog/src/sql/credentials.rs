@@ -4,7 +4,7 @@ use event_schemas::{AccountId, Timestamp};
 use uuid::Uuid;
 
 use super::{SqlCatalog, rows};
-use crate::{CatalogError, Credential, Result};
+use crate::{CatalogError, Credential, CredentialCursor, Result};
 
 pub(super) async fn create(catalog: &SqlCatalog, new: Credential) -> Result<()> {
     let mut tx = catalog.write().await?;
@@ -33,9 +33,23 @@ pub(super) async fn find(catalog: &SqlCatalog, secret_hash: &str, now: Timestamp
     row.as_ref().map(rows::credential).transpose()
 }
 
-pub(super) async fn api_tokens(catalog: &SqlCatalog, account: AccountId) -> Result<Vec<Credential>> {
-    let found =
-        sqlx::query(sql!("credentials/api_tokens.sql")).bind(account.to_string()).fetch_all(&catalog.readers).await?;
+pub(super) async fn api_tokens(
+    catalog: &SqlCatalog,
+    account: AccountId,
+    after: Option<CredentialCursor>,
+    limit: u32,
+) -> Result<Vec<Credential>> {
+    let (created_at, id) = after.map_or_else(
+        || (rows::FIRST_PAGE.0, rows::FIRST_PAGE.1.to_owned()),
+        |cursor| (cursor.created_at.as_micros(), cursor.id.to_string()),
+    );
+    let found = sqlx::query(sql!("credentials/api_tokens.sql"))
+        .bind(account.to_string())
+        .bind(created_at)
+        .bind(id)
+        .bind(i64::from(limit))
+        .fetch_all(&catalog.readers)
+        .await?;
     found.iter().map(rows::credential).collect()
 }
 

@@ -69,3 +69,29 @@ pub(super) async fn next_epoch(catalog: &SqlCatalog, name: &str) -> Result<u64> 
     tx.commit().await?;
     u64::try_from(value).map_err(|_| CatalogError::Corrupt(format!("counter {name} is negative")))
 }
+
+pub(super) async fn counter(catalog: &SqlCatalog, name: &str) -> Result<u64> {
+    let row =
+        sqlx::query(sql!("leases/counter.sql")).bind(format!("epoch/{name}")).fetch_optional(&catalog.readers).await?;
+    row.map_or(Ok(0), |row| row.number("value"))
+}
+
+pub(super) async fn of_prefix(catalog: &SqlCatalog, prefix: &str, now: Timestamp) -> Result<Vec<Lease>> {
+    let found = sqlx::query(sql!("leases/of_prefix.sql"))
+        .bind(prefix)
+        // After every name that begins with the prefix, by bytes.
+        .bind(format!("{prefix}{}", char::MAX))
+        .bind(now.as_micros())
+        .fetch_all(&catalog.readers)
+        .await?;
+    let lease = |row| {
+        let row: &sqlx::any::AnyRow = row;
+        Ok(Lease {
+            name: row.text("name")?,
+            owner: row.text("owner")?,
+            epoch: row.number("epoch")?,
+            until: row.time("until_us")?,
+        })
+    };
+    found.iter().map(lease).collect()
+}

@@ -68,6 +68,9 @@ pub(super) async fn put_rendition(catalog: &SqlCatalog, job: &Job, rendition: Ne
         .bind(rendition.frame_rate)
         .bind(rendition.init.name)
         .bind(signed(rendition.init.bytes)?)
+        // `Any` declares a missing frame rate as another type than a given one, so a statement prepared with the
+        // one must not be kept for the other.
+        .persistent(false)
         .execute(tx.conn())
         .await?;
     tx.commit().await

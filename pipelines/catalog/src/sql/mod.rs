@@ -11,15 +11,21 @@ macro_rules! sql {
 }
 
 mod accounts;
+mod calls;
 mod credentials;
 mod dialect;
 mod jobs;
 mod leases;
+mod listen;
 mod media;
+mod members;
 mod migrate;
 mod outbox;
+mod postgres;
 mod rows;
 mod seam;
+mod secrets;
+mod sqlite;
 mod transaction;
 mod uploads;
 mod videos;
@@ -29,24 +35,50 @@ use std::{path::Path, sync::Arc, time::Duration};
 use event_schemas::ByteSize;
 use sqlx::{AnyConnection, AnyPool, Connection, any::AnyPoolOptions};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::{CatalogError, Result};
-use dialect::{Dialect, Use};
+use dialect::{Dialect, Engine, Use};
+use listen::Listener;
+
+/// A remote connection unused for so long is closed.
+const IDLE: Duration = Duration::from_secs(10 * 60);
+/// A remote connection is replaced after this, so that a database that moved is found at its new place.
+const LIFETIME: Duration = Duration::from_secs(30 * 60);
 
 /// How a [`SqlCatalog`] is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SqlOptions {
     /// Connections that only read. SQLite has one more, which alone writes.
     pub readers: u32,
-    /// How long a call waits for a connection or for another process's write lock.
+    /// PostgreSQL: connections that write. It has one more, which hears of other processes' outbox rows.
+    pub writers: u32,
+    /// How long a call waits for a connection or, on SQLite, for another process's write lock.
     pub wait: Duration,
     /// SQLite: refuse to grow beyond this with [`CatalogError::Full`]; none for no limit.
     pub max_bytes: Option<ByteSize>,
+    /// PostgreSQL: the server gives up a statement after this.
+    pub statement_timeout: Duration,
+    /// PostgreSQL: the server gives up waiting for a row that another transaction holds after this.
+    pub lock_timeout: Duration,
+    /// PostgreSQL: the server ends a transaction whose process says nothing for this long.
+    pub idle_in_transaction_timeout: Duration,
+    /// PostgreSQL: the name shown in `pg_stat_activity`.
+    pub application_name: String,
 }
 
 impl Default for SqlOptions {
     fn default() -> Self {
-        Self { readers: 4, wait: Duration::from_secs(10), max_bytes: None }
+        Self {
+            readers: 4,
+            writers: 4,
+            wait: Duration::from_secs(10),
+            max_bytes: None,
+            statement_timeout: Duration::from_secs(15),
+            lock_timeout: Duration::from_secs(5),
+            idle_in_transaction_timeout: Duration::from_secs(15),
+            application_name: "millrace".to_owned(),
+        }
     }
 }
 
@@ -55,27 +87,60 @@ pub struct SqlCatalog {
     dialect: &'static Dialect,
     writer: AnyPool,
     readers: AnyPool,
-    outbox_changed: Notify,
+    outbox_changed: Arc<Notify>,
+    /// The longest that a call takes; none where no server can stay silent.
+    deadline: Option<Duration>,
+    /// Ends the task that listens to PostgreSQL.
+    listening: CancellationToken,
+}
+
+impl Drop for SqlCatalog {
+    fn drop(&mut self) {
+        self.listening.cancel();
+    }
 }
 
 impl SqlCatalog {
-    /// Opens the database at `url`, makes it if it is absent, and brings its schema up to date.
+    /// Opens the database at `url`, makes what is absent, and brings its schema up to date.
     ///
-    /// `url` is `sqlite:<path>`; a path with other than plain characters is best made by
-    /// [`sqlite_url`]. The folder must exist, on a file system of this machine.
+    /// `url` is `sqlite:<path>` or `postgres://user:password@host:5432/database`. A path with other than
+    /// plain characters is best made by [`sqlite_url`]; its folder must exist, on a file system of this
+    /// machine. A PostgreSQL database must exist; the schema in it is made. TLS and the like are asked for
+    /// by the URL's parameters, such as `?sslmode=verify-full&sslrootcert=ca.pem`.
     ///
     /// # Errors
-    /// [`CatalogError::Open`] for another kind of URL, a file that is no catalog, or one written by a
-    /// later version of the program.
+    /// [`CatalogError::Open`] for another kind of URL, a server that does not answer or refuses, a database
+    /// that is no catalog, or one written by a later version of the program. No text shows the password.
     pub async fn open(url: &str, options: SqlOptions) -> Result<Arc<Self>> {
         let dialect = Dialect::of(url)?;
-        let url = dialect.connect_url(url)?;
         sqlx::any::install_default_drivers();
-        first_contact(dialect, &url, &options).await?;
-        let writer = pool(dialect, &url, Use::Write, &options).await?;
-        migrate::run(dialect, &writer).await?;
-        let readers = pool(dialect, &url, Use::Read, &options).await?;
-        Ok(Arc::new(Self { dialect, writer, readers, outbox_changed: Notify::new() }))
+        let outbox_changed = Arc::new(Notify::new());
+        let listening = CancellationToken::new();
+        let (writer, readers) = match dialect.engine {
+            Engine::Sqlite => {
+                let url = sqlite::connect_url(url)?;
+                first_contact(dialect, &url, &options).await?;
+                let writer = pool(dialect, &url, Use::Write, &options).await.map_err(opening)?;
+                migrate::run(dialect, &mut *writer.acquire().await?).await?;
+                (writer, pool(dialect, &url, Use::Read, &options).await.map_err(opening)?)
+            }
+            Engine::Postgres => {
+                let server = postgres::Server::of(url)?;
+                let mut connection = server.first_contact(dialect, &options).await?;
+                migrate::run(dialect, &mut connection).await.map_err(|error| server.explain(error))?;
+                // The schema is there; that a connection can't say goodbye changes nothing.
+                let _ = connection.close().await;
+                let failed = |error: sqlx::Error| server.explain(error.into());
+                let writer = pool(dialect, server.url(), Use::Write, &options).await.map_err(failed)?;
+                let readers = pool(dialect, server.url(), Use::Read, &options).await.map_err(failed)?;
+                let prepare = dialect.prepare(Use::Read, &options);
+                let listener = Listener::new(server, prepare, options.wait, Arc::clone(&outbox_changed), &listening);
+                tokio::spawn(listener.run());
+                (writer, readers)
+            }
+        };
+        let deadline = (dialect.engine == Engine::Postgres).then(|| options.wait + options.statement_timeout);
+        Ok(Arc::new(Self { dialect, writer, readers, outbox_changed, deadline, listening }))
     }
 
     async fn check(&self) -> Result<()> {
@@ -84,6 +149,7 @@ impl SqlCatalog {
     }
 
     async fn close(&self) {
+        self.listening.cancel();
         // The writer last: the last connection to leave folds the log into the database file.
         self.readers.close().await;
         self.writer.close().await;
@@ -115,16 +181,22 @@ async fn first_contact(dialect: &'static Dialect, url: &str, options: &SqlOption
     connection.close().await.map_err(opening)
 }
 
-async fn pool(dialect: &'static Dialect, url: &str, purpose: Use, options: &SqlOptions) -> Result<AnyPool> {
+async fn pool(
+    dialect: &'static Dialect,
+    url: &str,
+    purpose: Use,
+    options: &SqlOptions,
+) -> std::result::Result<AnyPool, sqlx::Error> {
     let prepare: Arc<str> = dialect.prepare(purpose, options).into();
-    let size = if purpose == Use::Write { dialect.writers } else { options.readers.max(1) };
+    let is_remote = dialect.engine == Engine::Postgres;
+    let wait = options.wait;
     AnyPoolOptions::new()
-        .max_connections(size)
+        .max_connections(dialect.connections(purpose, options))
         .min_connections(1)
-        .acquire_timeout(options.wait)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .test_before_acquire(dialect.is_remote)
+        .acquire_timeout(wait)
+        .idle_timeout(is_remote.then_some(IDLE))
+        .max_lifetime(is_remote.then_some(LIFETIME))
+        .test_before_acquire(is_remote)
         .after_connect(move |connection, _| {
             let prepare = Arc::clone(&prepare);
             Box::pin(async move {
@@ -132,10 +204,18 @@ async fn pool(dialect: &'static Dialect, url: &str, purpose: Use, options: &SqlO
                 Ok(())
             })
         })
-        .after_release(|connection, _| Box::pin(is_reusable(connection)))
+        .after_release(move |connection, _| {
+            Box::pin(async move {
+                if is_remote {
+                    // A server that is gone without a word must not keep the connection's place.
+                    let silent = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+                    tokio::time::timeout(wait, connection.ping()).await.map_err(silent)??;
+                }
+                is_reusable(connection).await
+            })
+        })
         .connect(url)
         .await
-        .map_err(opening)
 }
 
 /// Whether a connection given back stands outside any transaction. SQLite ends a transaction by itself

@@ -14,6 +14,10 @@ use super::{
 };
 use crate::{CatalogError, OutboxRow, Result, Upload, Video};
 
+/// How many ids `outbox/delete.sql` takes, and an id that no row has: they are counted from 1.
+const BATCH: usize = 32;
+const NO_ROW: i64 = 0;
+
 async fn put<R: JsonRecord>(tx: &mut Write<'_>, topic: Topic, video: VideoId, record: &R) -> Result<()> {
     let id = leases::next(tx, "outbox").await?;
     sqlx::query(sql!("outbox/insert.sql"))
@@ -91,8 +95,10 @@ pub(super) async fn read(catalog: &SqlCatalog, limit: u32) -> Result<Vec<OutboxR
 
 pub(super) async fn delivered(catalog: &SqlCatalog, ids: &[i64]) -> Result<()> {
     let mut tx = catalog.write().await?;
-    for id in ids {
-        sqlx::query(sql!("outbox/delete.sql")).bind(*id).execute(tx.conn()).await?;
+    for batch in ids.chunks(BATCH) {
+        let padded = batch.iter().copied().chain(std::iter::repeat_n(NO_ROW, BATCH - batch.len()));
+        let query = padded.fold(sqlx::query(sql!("outbox/delete.sql")), sqlx::query::Query::bind);
+        query.execute(tx.conn()).await?;
     }
     tx.commit().await
 }

@@ -14,6 +14,9 @@ use crate::{
     TrackKind, Upload, Video,
 };
 
+/// A cursor after every row of a list that comes newest first: ids are hexadecimal digits and dashes.
+pub(super) const FIRST_PAGE: (i64, &str) = (i64::MAX, "~");
+
 /// Typed access to the columns of a row.
 pub(super) trait Columns {
     fn text(&self, column: &str) -> Result<String>;

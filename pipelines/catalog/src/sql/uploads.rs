@@ -75,12 +75,31 @@ async fn read(tx: &mut Write<'_>, id: UploadId) -> Result<Upload> {
     rows::upload(&row.ok_or(CatalogError::NotFound("upload"))?)
 }
 
+/// Reads an upload, which stays as it is until the transaction ends.
+async fn hold(tx: &mut Write<'_>, id: UploadId) -> Result<Upload> {
+    let row = sqlx::query(sql!("uploads/hold.sql")).bind(id.to_string()).fetch_optional(tx.conn()).await?;
+    rows::upload(&row.ok_or(CatalogError::NotFound("upload"))?)
+}
+
 fn must_be_receiving(upload: &Upload) -> Result<()> {
     match upload.state {
         UploadState::Receiving => Ok(()),
         UploadState::Complete => Err(CatalogError::WrongState("the upload is complete")),
         UploadState::Aborted => Err(CatalogError::WrongState("the upload was aborted")),
     }
+}
+
+/// Moves the offset over a chunk. The condition is in the statement, so of two callers at one offset one
+/// finds it gone.
+async fn advance(tx: &mut Write<'_>, id: UploadId, chunk: &Chunk, expires_at: Timestamp) -> Result<bool> {
+    let advanced = sqlx::query(sql!("uploads/advance.sql"))
+        .bind(id.to_string())
+        .bind(signed(chunk.start)?)
+        .bind(signed(chunk.length)?)
+        .bind(expires_at.as_micros())
+        .execute(tx.conn())
+        .await?;
+    Ok(advanced.rows_affected() > 0)
 }
 
 pub(super) async fn append_chunk(
@@ -94,21 +113,16 @@ pub(super) async fn append_chunk(
         return Err(CatalogError::WrongState("a chunk has at least one byte"));
     }
     let mut tx = catalog.write().await?;
-    // The condition is in the statement, so of two callers at one offset one finds it gone.
-    let advanced = sqlx::query(sql!("uploads/advance.sql"))
-        .bind(id.to_string())
-        .bind(signed(chunk.start)?)
-        .bind(signed(chunk.length)?)
-        .bind(expires_at.as_micros())
-        .execute(tx.conn())
-        .await?;
-    if advanced.rows_affected() == 0 {
-        let upload = read(&mut tx, id).await?;
+    if !advance(&mut tx, id, &chunk, expires_at).await? {
+        let upload = hold(&mut tx, id).await?;
         must_be_receiving(&upload)?;
         if upload.offset != chunk.start {
             return Err(CatalogError::OffsetMismatch { actual: upload.offset, given: chunk.start });
         }
-        return Err(CatalogError::WrongState("the chunk ends beyond the upload's length"));
+        // Somebody may have brought the upload to this offset since; held, it takes the chunk or never will.
+        if !advance(&mut tx, id, &chunk, expires_at).await? {
+            return Err(CatalogError::WrongState("the chunk ends beyond the upload's length"));
+        }
     }
     sqlx::query(sql!("uploads/insert_chunk.sql"))
         .bind(id.to_string())
@@ -124,6 +138,7 @@ pub(super) async fn append_chunk(
 
 pub(super) async fn set_length(catalog: &SqlCatalog, id: UploadId, length: u64, now: Timestamp) -> Result<Upload> {
     let mut tx = catalog.write().await?;
+    hold(&mut tx, id).await?;
     let set = sqlx::query(sql!("uploads/set_length.sql"))
         .bind(id.to_string())
         .bind(signed(length)?)
@@ -162,13 +177,19 @@ async fn complete_if_whole(tx: &mut Write<'_>, id: UploadId, now: Timestamp) -> 
     Ok(upload)
 }
 
-pub(super) async fn chunks(catalog: &SqlCatalog, id: UploadId) -> Result<Vec<Chunk>> {
-    let found = sqlx::query(sql!("uploads/chunks.sql")).bind(id.to_string()).fetch_all(&catalog.readers).await?;
+pub(super) async fn chunks(catalog: &SqlCatalog, id: UploadId, from: u64, limit: u32) -> Result<Vec<Chunk>> {
+    let found = sqlx::query(sql!("uploads/chunks.sql"))
+        .bind(id.to_string())
+        .bind(signed(from)?)
+        .bind(i64::from(limit))
+        .fetch_all(&catalog.readers)
+        .await?;
     found.iter().map(rows::chunk).collect()
 }
 
 pub(super) async fn abort(catalog: &SqlCatalog, id: UploadId, now: Timestamp) -> Result<Upload> {
     let mut tx = catalog.write().await?;
+    hold(&mut tx, id).await?;
     let aborted =
         sqlx::query(sql!("uploads/abort.sql")).bind(id.to_string()).bind(now.as_micros()).execute(tx.conn()).await?;
     let upload = read(&mut tx, id).await?;

@@ -9,16 +9,13 @@ use event_schemas::{
 
 use super::{
     SqlCatalog, outbox,
-    rows::{self, Columns, to_json},
+    rows::{self, Columns, signed, to_json},
     uploads,
 };
 use crate::{CatalogError, Chunk, DeletedVideo, Result, Video, VideoCursor, VideoEdit, VideoFilter};
 
 /// How many ids `videos/batch.sql` takes.
 const BATCH: usize = 32;
-
-/// After every cursor: ids are hexadecimal digits and dashes.
-const FIRST_PAGE: (i64, &str) = (i64::MAX, "~");
 
 pub(super) async fn by_id(catalog: &SqlCatalog, id: VideoId) -> Result<Option<Video>> {
     Ok(by_ids(catalog, &[id]).await?.pop())
@@ -45,7 +42,7 @@ pub(super) async fn list(
     limit: u32,
 ) -> Result<Vec<Video>> {
     let (created_at, id) = after.map_or_else(
-        || (FIRST_PAGE.0, FIRST_PAGE.1.to_owned()),
+        || (rows::FIRST_PAGE.0, rows::FIRST_PAGE.1.to_owned()),
         |cursor| (cursor.created_at.as_micros(), cursor.id.to_string()),
     );
     let (statement, of) = match filter {
@@ -62,6 +59,8 @@ pub(super) async fn list(
 
 pub(super) async fn edit(catalog: &SqlCatalog, id: VideoId, edit: VideoEdit) -> Result<Video> {
     let mut tx = catalog.write().await?;
+    // Held, so that the reason of a refusal is the state that was refused.
+    sqlx::query(sql!("videos/hold.sql")).bind(id.to_string()).execute(tx.conn()).await?;
     let edited = sqlx::query(sql!("videos/edit.sql"))
         .bind(id.to_string())
         .bind(edit.title)
@@ -92,6 +91,10 @@ pub(super) async fn edit(catalog: &SqlCatalog, id: VideoId, edit: VideoEdit) -> 
 pub(super) async fn delete(catalog: &SqlCatalog, id: VideoId, now: Timestamp) -> Result<()> {
     let mut tx = catalog.write().await?;
     let key = id.to_string();
+    // The upload and the jobs first: in that order everybody holds them.
+    let row = sqlx::query(sql!("uploads/hold_of_video.sql")).bind(key.as_str()).fetch_optional(tx.conn()).await?;
+    let upload = rows::upload(&row.ok_or(CatalogError::NotFound("video"))?)?;
+    sqlx::query(sql!("videos/cancel_jobs.sql")).bind(key.as_str()).bind(now.as_micros()).execute(tx.conn()).await?;
     let marked = sqlx::query(sql!("videos/mark_deleted.sql"))
         .bind(key.as_str())
         .bind(now.as_micros())
@@ -100,9 +103,6 @@ pub(super) async fn delete(catalog: &SqlCatalog, id: VideoId, now: Timestamp) ->
     if marked.rows_affected() == 0 {
         return Err(CatalogError::NotFound("video"));
     }
-    sqlx::query(sql!("videos/cancel_jobs.sql")).bind(key.as_str()).bind(now.as_micros()).execute(tx.conn()).await?;
-    let row = sqlx::query(sql!("uploads/by_video.sql")).bind(key.as_str()).fetch_one(tx.conn()).await?;
-    let upload = rows::upload(&row)?;
     if upload.state == UploadState::Receiving {
         sqlx::query(sql!("uploads/abort.sql"))
             .bind(upload.id.to_string())
@@ -129,8 +129,13 @@ pub(super) async fn deleted(catalog: &SqlCatalog, limit: u32) -> Result<Vec<Dele
         .collect()
 }
 
-pub(super) async fn deleted_chunks(catalog: &SqlCatalog, id: VideoId) -> Result<Vec<Chunk>> {
-    let found = sqlx::query(sql!("videos/deleted_chunks.sql")).bind(id.to_string()).fetch_all(&catalog.readers).await?;
+pub(super) async fn deleted_chunks(catalog: &SqlCatalog, id: VideoId, from: u64, limit: u32) -> Result<Vec<Chunk>> {
+    let found = sqlx::query(sql!("videos/deleted_chunks.sql"))
+        .bind(id.to_string())
+        .bind(signed(from)?)
+        .bind(i64::from(limit))
+        .fetch_all(&catalog.readers)
+        .await?;
     found.iter().map(rows::chunk).collect()
 }
 

@@ -1,0 +1,1 @@
+UPDATE videos SET version = version WHERE id = $1
