@@ -508,12 +508,12 @@ impl Config {
         self.roles.contains(&role)
     }
 
-    /// Where the catalog's database is.
+    /// Where the catalog's database is, as a URL.
     #[must_use]
     pub fn catalog_url(&self) -> String {
         match self.catalog.strip_prefix("sqlite:") {
-            Some("") | None => format!("sqlite:{}", self.data_dir.join("catalog.db").display()),
-            Some(_) => self.catalog.clone(),
+            Some("") => format!("sqlite:{}", self.data_dir.join("catalog.db").display()),
+            Some(_) | None => self.catalog.clone(),
         }
     }
 

@@ -132,10 +132,7 @@ impl Precedence {
 /// Of each video the change that takes effect in the end, by `precedence`, in no particular order,
 /// and how many others there were.
 #[must_use]
-pub fn latest(
-    changes: Vec<Change>,
-    precedence: impl Fn(&Change) -> Precedence,
-) -> (Vec<(Precedence, Change)>, usize) {
+pub fn latest(changes: Vec<Change>, precedence: impl Fn(&Change) -> Precedence) -> (Vec<(Precedence, Change)>, usize) {
     let all = changes.len();
     let mut latest: HashMap<VideoId, (Precedence, Change)> = HashMap::with_capacity(all);
     for change in changes {

@@ -182,9 +182,7 @@ mod tests {
 
     #[test]
     fn each_word_is_wanted_once_and_the_last_may_be_unfinished() {
-        let told = |text: &str| {
-            wanted(text).into_iter().map(|w| (w.word, w.unfinished, w.typos)).collect::<Vec<_>>()
-        };
+        let told = |text: &str| wanted(text).into_iter().map(|w| (w.word, w.unfinished, w.typos)).collect::<Vec<_>>();
         let word = |word: &str, unfinished, typos| (word.to_owned(), unfinished, typos);
         assert_eq!(told("Big big bunny"), [word("big", false, 0), word("bunny", true, 1)]);
         assert_eq!(told("bunny big bunny"), [word("bunny", true, 1), word("big", false, 0)]);

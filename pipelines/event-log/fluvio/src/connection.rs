@@ -6,23 +6,25 @@
 //! error, a time-out or a caller that went away the connection is dropped. An address that could
 //! not be reached is left alone for a while, which doubles up to a limit.
 
-use std::{collections::HashMap, io::Cursor, time::Duration};
+use std::{collections::HashMap, io, time::Duration};
 
-use bytes::Buf;
+use bytes::Bytes;
 use fluvio_protocol::{
     Decoder,
     api::{Request, RequestMessage},
+    link::versions::ApiVersionsRequest,
     record::{RawRecords, RecordSet},
 };
-use fluvio_socket::{ClientConfig, FluvioSink, FluvioSocket, FluvioStream, Versions};
+use fluvio_socket::{ClientConfig, Versions};
 use fluvio_spu_schema::server::{
     stream_fetch::{DefaultStreamFetchRequest, StreamFetchResponse},
     update_offset::{OffsetUpdate, UpdateOffsetsRequest},
 };
-use futures::StreamExt;
 use metrics::counter;
 use parking_lot::Mutex;
 use tokio::time::Instant;
+
+use crate::wire::Wire;
 
 /// An idle connection older than this is not used again: the other side may have gone.
 const IDLE: Duration = Duration::from_secs(30);
@@ -57,26 +59,54 @@ impl std::fmt::Display for CallError {
 }
 
 struct Connection {
-    socket: FluvioSocket,
+    wire: Wire,
     versions: Versions,
     correlation: i32,
     used: Instant,
 }
 
 impl Connection {
+    async fn open(config: &ClientConfig) -> io::Result<Self> {
+        let mut wire = Wire::connect(config).await?;
+        let hello = ApiVersionsRequest {
+            client_version: env!("CARGO_PKG_VERSION").to_owned(),
+            client_os: std::env::consts::OS.to_owned(),
+            client_arch: std::env::consts::ARCH.to_owned(),
+        };
+        let hello = RequestMessage::new_request(hello);
+        let version = hello.header.api_version();
+        wire.send(&hello).await?;
+        let versions = Versions::new(decode::<ApiVersionsRequest>(wire.next().await?.1, version)?);
+        Ok(Self { wire, versions, correlation: 0, used: Instant::now() })
+    }
+
+    async fn exchange<R: Request>(&mut self, message: &RequestMessage<R>) -> io::Result<R::Response> {
+        self.wire.send(message).await?;
+        let (correlation, answer) = self.wire.next().await?;
+        if correlation != message.header.correlation_id() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the server answered another request"));
+        }
+        decode::<R>(answer, message.header.api_version())
+    }
+
     fn message<R: Request>(
         &mut self,
         build: impl FnOnce(i16) -> Result<R, String>,
     ) -> Result<RequestMessage<R>, CallError> {
         let version = self.versions.lookup_version::<R>().ok_or_else(|| {
             let platform = self.versions.platform_version();
-            CallError::NotSent(format!("Fluvio {platform} does not know request {}; it must be 0.50 or newer", R::API_KEY))
+            let why = format!("the server (platform {platform}) does not know request {}: use Fluvio 0.50 or newer", R::API_KEY);
+            CallError::NotSent(why)
         })?;
         let mut message = RequestMessage::new_request(build(version).map_err(CallError::NotSent)?);
         self.correlation = self.correlation.wrapping_add(1);
         message.header.set_client_id("millrace").set_api_version(version).set_correlation_id(self.correlation);
         Ok(message)
     }
+}
+
+fn decode<R: Request>(mut answer: Bytes, version: i16) -> io::Result<R::Response> {
+    R::Response::decode_from(&mut answer, version)
 }
 
 /// What is known of an address.
@@ -118,11 +148,11 @@ impl Pool {
             None => self.connect(target, deadline).await?,
         };
         let message = connection.message(build)?;
-        match tokio::time::timeout_at(deadline, connection.socket.send(&message)).await {
+        match tokio::time::timeout_at(deadline, connection.exchange(&message)).await {
             Ok(Ok(answer)) => {
                 connection.used = Instant::now();
                 self.give_back(target, connection);
-                Ok(answer.response)
+                Ok(answer)
             }
             failed => {
                 // What else is idle is as old: it would fail the same way.
@@ -143,10 +173,9 @@ impl Pool {
         let mut connection = self.connect(target, deadline).await?;
         let message = connection.message(|_| Ok(request))?;
         let (correlation, version) = (message.header.correlation_id(), message.header.api_version());
-        let Connection { socket, versions, .. } = connection;
-        let (mut sink, stream) = socket.split();
-        match tokio::time::timeout_at(deadline, sink.send_request(&message)).await {
-            Ok(Ok(())) => Ok(Watch { sink, stream, versions, correlation, last: correlation, version }),
+        let Connection { mut wire, versions, .. } = connection;
+        match tokio::time::timeout_at(deadline, wire.send(&message)).await {
+            Ok(Ok(())) => Ok(Watch { wire, versions, correlation, last: correlation, version }),
             Ok(Err(error)) => Err(CallError::NoAnswer(format!("{}: {error}", target.address))),
             Err(_) => Err(CallError::NoAnswer(format!("{}: no answer within {:?}", target.address, self.timeout))),
         }
@@ -183,11 +212,10 @@ impl Pool {
             None => self.config.recreate(),
         };
         config.set_addr(target.address.clone());
-        let why = match tokio::time::timeout_at(deadline, config.connect()).await {
-            Ok(Ok(connected)) => {
-                let (socket, _, versions) = connected.split();
+        let why = match tokio::time::timeout_at(deadline, Connection::open(&config)).await {
+            Ok(Ok(connection)) => {
                 self.known.lock().entry(target.clone()).or_default().refused = None;
-                return Ok(Connection { socket, versions, correlation: 0, used: Instant::now() });
+                return Ok(connection);
             }
             Ok(Err(error)) => format!("{} can't be reached: {error}", target.address),
             Err(_) => format!("{} can't be reached in time", target.address),
@@ -202,8 +230,7 @@ impl Pool {
 
 /// A stream of a partition: the broker sends, and sends no more until told how far to go on from.
 pub(crate) struct Watch {
-    sink: FluvioSink,
-    stream: FluvioStream,
+    wire: Wire,
     versions: Versions,
     correlation: i32,
     last: i32,
@@ -214,14 +241,10 @@ impl Watch {
     /// What the broker sends next. Cancel-safe.
     pub async fn next(&mut self) -> Result<StreamFetchResponse<RecordSet<RawRecords>>, String> {
         loop {
-            let frame = self.stream.get_mut_tcp_stream().next().await;
-            let mut frame = frame.ok_or("the broker closed the stream")?.map_err(|e| e.to_string())?;
-            if frame.remaining() < 4 {
-                return Err("the broker sent half a frame".to_owned());
-            }
+            let (correlation, message) = self.wire.next().await.map_err(|e| e.to_string())?;
             // Anything else answers `go_on`.
-            if frame.get_i32() == self.correlation {
-                return StreamFetchResponse::decode_from(&mut Cursor::new(frame), self.version).map_err(|e| e.to_string());
+            if correlation == self.correlation {
+                return decode::<DefaultStreamFetchRequest>(message, self.version).map_err(|e| e.to_string());
             }
         }
     }
@@ -233,6 +256,6 @@ impl Watch {
         let mut message = RequestMessage::new_request(update);
         self.last = self.last.wrapping_add(1);
         message.header.set_client_id("millrace").set_api_version(version).set_correlation_id(self.last);
-        self.sink.send_request(&message).await.map_err(|e| e.to_string())
+        self.wire.send(&message).await.map_err(|e| e.to_string())
     }
 }

@@ -4,7 +4,7 @@
 //! client's own producer and consumer are not used: the producer splits what belongs together,
 //! gives up a failed batch and sends the next, and tries to connect without end.
 //!
-//! `connection` makes requests, `directory` knows where partitions are, `broker` asks their
+//! `wire` frames messages, `connection` makes requests, `directory` knows where partitions are, `broker` asks their
 //! leaders; `tail` wakes readers, `reader` reads, `positions` remembers the consumers, `guard`
 //! stops intake for them, and `topics` makes topics.
 
@@ -21,6 +21,7 @@ mod positions;
 mod reader;
 mod tail;
 mod topics;
+mod wire;
 
 pub use fluvio::Compression;
 pub use generations::{GenerationError, Generations};

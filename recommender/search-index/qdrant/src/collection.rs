@@ -16,8 +16,8 @@ use qdrant_client::qdrant::{
     points_update_operation::{Operation, PointStructList},
 };
 use search_index::{
-    Applied, Change, DenseSpace, DenseVector, Hit, MAX_DEPTH, MAX_LIMIT, Position, Precedence, SearchError,
-    SearchPage, SearchQuery, Window, latest,
+    Applied, Change, DenseSpace, DenseVector, Hit, MAX_DEPTH, MAX_LIMIT, Position, Precedence, SearchError, SearchPage,
+    SearchQuery, Window, latest,
     text::{self, Sample},
     tie_order,
 };
@@ -338,7 +338,9 @@ impl Collection {
         let ids: Vec<Uuid> = (0..touched.len()).filter(|n| tied(*n)).map(|n| touched[n].video.as_uuid()).collect();
         let published = self.published(&ids).await?;
         let tie = |video: VideoId| tie_order(video, published.get(&video).copied());
-        touched.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| Reverse(tie(a.video)).cmp(&Reverse(tie(b.video)))));
+        touched.sort_by(|a, b| {
+            b.score.total_cmp(&a.score).then_with(|| Reverse(tie(a.video)).cmp(&Reverse(tie(b.video))))
+        });
         Ok(found.drain(start..end).collect())
     }
 

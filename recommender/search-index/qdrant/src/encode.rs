@@ -9,9 +9,7 @@ use std::collections::BTreeMap;
 
 use search_index::{
     IndexDocument,
-    text::{
-        self, CHANNEL, DESCRIPTION, PREFIX, SHORTEST_PREFIX, STEM, Sample, TAGS, TIE_BREAKER, TITLE, TYPO, Wanted,
-    },
+    text::{self, CHANNEL, DESCRIPTION, PREFIX, SHORTEST_PREFIX, STEM, Sample, TAGS, TIE_BREAKER, TITLE, TYPO, Wanted},
 };
 
 /// What repetition of a word in one field adds at most, and how soon.

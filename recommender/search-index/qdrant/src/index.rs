@@ -111,7 +111,9 @@ impl Inner {
 
     fn gone(&self) -> SearchError {
         let (alias, shown) = (self.alias(), &self.server.address.shown);
-        SearchError::Damaged(format!("Qdrant at {shown} has no alias {alias} any more: start again to make a new index"))
+        SearchError::Damaged(format!(
+            "Qdrant at {shown} has no alias {alias} any more: start again to make a new index"
+        ))
     }
 
     async fn exists(&self, name: &str) -> Result<bool, SearchError> {

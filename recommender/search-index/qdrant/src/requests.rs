@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use event_schemas::{Partition, Timestamp, VideoId};
 use qdrant_client::qdrant::{
-    Condition, Filter, NamedVectors, PointId, PointStruct, PrefetchQuery, Query, QueryPoints, Range, Rrf, SparseVector, Value, Vector,
-    VectorInput, Vectors, WriteOrdering, WriteOrderingType, point_id::PointIdOptions, query, r#match::MatchValue,
-    value::Kind, vector, vector_input, vectors::VectorsOptions,
+    Condition, Filter, NamedVectors, PointId, PointStruct, PrefetchQuery, Query, QueryPoints, Range, Rrf, SparseVector,
+    Value, Vector, VectorInput, Vectors, WriteOrdering, WriteOrderingType, r#match::MatchValue,
+    point_id::PointIdOptions, query, value::Kind, vector, vector_input, vectors::VectorsOptions,
 };
 use search_index::{
     Change, DenseSpace, DenseVector, Filter as Wanted, IndexDocument, MAX_DEPTH, Position, Precedence,
@@ -171,10 +171,7 @@ pub(crate) fn position_of(payload: &Payload) -> Option<Position> {
 
 /// What the stored position must be for the next one to replace it.
 pub(crate) fn still_at(position: Position) -> Filter {
-    Filter::must([
-        equal("generation", position.generation.cast_signed()),
-        equal("next", position.next.0.cast_signed()),
-    ])
+    Filter::must([equal("generation", position.generation.cast_signed()), equal("next", position.next.0.cast_signed())])
 }
 
 /// Every replica takes writes in one order, so that all of them judge versions alike.

@@ -80,7 +80,8 @@ impl Server {
         let started = Instant::now();
         let outcome = tokio::time::timeout(limit, call).await;
         let told = if matches!(outcome, Ok(Ok(_))) { "done" } else { "failed" };
-        metrics::histogram!("millrace_qdrant_call_seconds", "call" => what, "outcome" => told).record(started.elapsed());
+        metrics::histogram!("millrace_qdrant_call_seconds", "call" => what, "outcome" => told)
+            .record(started.elapsed());
         outcome.map_err(|_| {
             let shown = &self.address.shown;
             SearchError::Unavailable(format!("Qdrant at {shown}, {what}: no answer within {limit:?}"))

@@ -88,11 +88,12 @@ pub(crate) fn creation(
         (vector_name(space), params)
     });
     let by_rarity = SparseVectorParams { modifier: Some(Modifier::Idf as i32), ..SparseVectorParams::default() };
-    let sparse =
-        HashMap::from([(LEXICAL.to_owned(), by_rarity), (SPELLING.to_owned(), SparseVectorParams::default())]);
+    let sparse = HashMap::from([(LEXICAL.to_owned(), by_rarity), (SPELLING.to_owned(), SparseVectorParams::default())]);
     CreateCollection {
         collection_name: name.to_owned(),
-        vectors_config: Some(VectorsConfig { config: Some(Config::ParamsMap(VectorParamsMap { map: dense.collect() })) }),
+        vectors_config: Some(VectorsConfig {
+            config: Some(Config::ParamsMap(VectorParamsMap { map: dense.collect() })),
+        }),
         sparse_vectors_config: Some(SparseVectorConfig { map: sparse }),
         shard_number: shards,
         replication_factor: replicas,
@@ -132,7 +133,8 @@ pub(crate) fn check(name: &str, info: &CollectionInfo, spaces: &[DenseSpace]) ->
         Some(Kind::IntegerValue(other)) => return refused(format!("is of format {other}, this program's is {FORMAT}")),
         _ => return refused(format!("says no format ({FORMAT_KEY}): it was not made by this program")),
     }
-    let sparse = config.and_then(|config| config.params.as_ref()).and_then(|params| params.sparse_vectors_config.as_ref());
+    let sparse =
+        config.and_then(|config| config.params.as_ref()).and_then(|params| params.sparse_vectors_config.as_ref());
     for (vector, modifier) in [(LEXICAL, Modifier::Idf), (SPELLING, Modifier::None)] {
         match sparse.and_then(|sparse| sparse.map.get(vector)) {
             None => return refused(format!("lacks the sparse vector {vector}")),
@@ -154,7 +156,9 @@ pub(crate) fn check(name: &str, info: &CollectionInfo, spaces: &[DenseSpace]) ->
         }
         if params.distance() != Distance::Cosine || params.multivector_config.is_some() {
             let distance = params.distance();
-            return refused(format!("has the dense vector {vector} with distance {distance:?} instead of one by Cosine"));
+            return refused(format!(
+                "has the dense vector {vector} with distance {distance:?} instead of one by Cosine"
+            ));
         }
     }
     Ok(())
@@ -208,7 +212,10 @@ mod tests {
     fn what_does_not_fit_is_refused() {
         let held = [space("text", "m1", 8)];
         let good = || creation("videos-1", &held, None, None);
-        assert!(problem(&made(good()), &[space("text", "m2", 8)]).contains(r#"lacks the dense vector text.m2; it has {"text.m1"}"#));
+        assert!(
+            problem(&made(good()), &[space("text", "m2", 8)])
+                .contains(r#"lacks the dense vector text.m2; it has {"text.m1"}"#)
+        );
         assert!(problem(&made(good()), &[space("text", "m1", 9)]).contains("8 dimensions instead of 9"));
         let mut other = good();
         other.metadata.clear();

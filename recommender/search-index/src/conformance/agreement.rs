@@ -19,9 +19,30 @@ use crate::{Filter, IndexDocument, SearchIndex, SearchPage, SearchQuery};
 pub const MIN_OVERLAP: f64 = 0.8;
 
 const SUBJECTS: [&str; 24] = [
-    "mountain", "bicycle", "sourdough", "volcano", "telescope", "violin", "harbour", "orchard", "marathon", "pottery",
-    "lantern", "glacier", "beekeeping", "chess", "parrot", "bridge", "compass", "thunder", "meadow", "submarine",
-    "origami", "falcon", "desert", "carpet",
+    "mountain",
+    "bicycle",
+    "sourdough",
+    "volcano",
+    "telescope",
+    "violin",
+    "harbour",
+    "orchard",
+    "marathon",
+    "pottery",
+    "lantern",
+    "glacier",
+    "beekeeping",
+    "chess",
+    "parrot",
+    "bridge",
+    "compass",
+    "thunder",
+    "meadow",
+    "submarine",
+    "origami",
+    "falcon",
+    "desert",
+    "carpet",
 ];
 const KINDS: [&str; 8] = ["review", "tutorial", "journey", "history", "repair", "documentary", "interview", "concert"];
 const PLACES: [&str; 6] = ["Iceland", "Kyoto", "Patagonia", "Lisbon", "Nairobi", "Quebec"];
@@ -86,8 +107,13 @@ pub async fn run(one: Arc<dyn SearchIndex>, other: Arc<dyn SearchIndex>) {
             for vector in [None, Some(at(&space("one", 4), 33.0))] {
                 let mut overlaps = Vec::new();
                 for (text, meant) in queries {
-                    let query =
-                        SearchQuery { text: text.clone(), vector: vector.clone(), filter, limit: 100, ..Default::default() };
+                    let query = SearchQuery {
+                        text: text.clone(),
+                        vector: vector.clone(),
+                        filter,
+                        limit: 100,
+                        ..Default::default()
+                    };
                     let [a, b] = [all(&*one, &query).await, all(&*other, &query).await];
                     let what = format!("{kind}: {text:?}, {filter:?}, {}", vector.is_some());
                     let set = |page: &[VideoId]| page.iter().copied().collect::<BTreeSet<_>>();

@@ -176,12 +176,8 @@ pub async fn fused_pages_neither_repeat_nor_skip(index: Arc<dyn SearchIndex>) {
     let mut wanted: Vec<VideoId> = documents.iter().map(|document| document.video_id).collect();
     wanted.sort();
     for limit in [7, 60] {
-        let mut query = SearchQuery {
-            text: "walking".into(),
-            vector: Some(at(&space, 0.0)),
-            limit,
-            ..SearchQuery::default()
-        };
+        let mut query =
+            SearchQuery { text: "walking".into(), vector: Some(at(&space, 0.0)), limit, ..SearchQuery::default() };
         let mut seen = Vec::new();
         loop {
             let page = ask_with(&*index, query.clone()).await;

@@ -385,7 +385,10 @@ pub async fn a_filter_leaves_what_meets_it(index: Arc<dyn SearchIndex>) {
         (Filter { max_duration: Some(Millis(20)), ..any }, &[0, 1]),
         (Filter { min_duration: Some(Millis(20)), max_duration: Some(Millis(20)), ..any }, &[1]),
         (Filter { language: language("de"), max_duration: Some(Millis(99)), ..any }, &[2]),
-        (Filter { language: language("en"), published_from: millis(150), channel: Some(all[1].channel_id), ..any }, &[1]),
+        (
+            Filter { language: language("en"), published_from: millis(150), channel: Some(all[1].channel_id), ..any },
+            &[1],
+        ),
     ];
     for (filter, expected) in cases {
         let query = SearchQuery { text: "subject".into(), filter, limit: 20, ..SearchQuery::default() };

@@ -31,8 +31,10 @@ fn position(next: u64) -> Position {
 /// Until it is finished, nothing of the new index is seen; then nothing of the old one.
 pub async fn the_switch_changes_all_at_once(index: Arc<dyn RebuildIndex>) {
     let (kept, left_out) = (document("kept mountain"), document("left valley"));
-    repeat(|| index.apply(vec![Change::Upsert(kept.clone()), Change::Upsert(left_out.clone())], Some((P0, position(5)))))
-        .await;
+    repeat(|| {
+        index.apply(vec![Change::Upsert(kept.clone()), Change::Upsert(left_out.clone())], Some((P0, position(5))))
+    })
+    .await;
     assert!(matches!(index.finish_rebuild().await, Err(SearchError::NoRebuild)));
 
     let space = space("one", 4);
@@ -64,12 +66,8 @@ pub async fn changes_meanwhile_reach_both(index: Arc<dyn RebuildIndex>) {
     let removed = document("removed harbour");
     put(&*index, &[base.clone(), removed.clone()]).await;
     let new = repeat(|| index.begin_rebuild(vec![(*two).clone()])).await;
-    let edited = IndexDocument {
-        version: 2,
-        title: "edited lagoon".into(),
-        vectors: vec![at(&one, 0.0)],
-        ..base.clone()
-    };
+    let edited =
+        IndexDocument { version: 2, title: "edited lagoon".into(), vectors: vec![at(&one, 0.0)], ..base.clone() };
     let changes = vec![Change::Upsert(edited), Change::Remove { video_id: removed.video_id, version: 2 }];
     repeat(|| index.apply(changes.clone(), Some((P0, position(9))))).await;
     assert_eq!(found(&*index, "lagoon harbour").await, [base.video_id]);

@@ -342,12 +342,7 @@ impl Generation {
     }
 
     /// The part of the ranking in `window` and the number of all hits.
-    fn top(
-        &self,
-        searcher: &Searcher,
-        query: &dyn Query,
-        window: Window,
-    ) -> Result<(Vec<Found>, usize), SearchError> {
+    fn top(&self, searcher: &Searcher, query: &dyn Query, window: Window) -> Result<(Vec<Found>, usize), SearchError> {
         let order = (
             SortBySimilarityScore,
             SortByStaticFastValue::<i64>::for_field(PUBLISHED),

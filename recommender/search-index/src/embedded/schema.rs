@@ -6,9 +6,7 @@
 use event_schemas::{ChannelId, Millis, Timestamp, VideoId};
 use tantivy::{
     Index, TantivyDocument, Term,
-    schema::{
-        FAST, Field, INDEXED, IndexRecordOption, STORED, STRING, Schema, TextFieldIndexing, TextOptions, Value,
-    },
+    schema::{FAST, Field, INDEXED, IndexRecordOption, STORED, STRING, Schema, TextFieldIndexing, TextOptions, Value},
 };
 use uuid::Uuid;
 

@@ -122,7 +122,9 @@ impl Table {
             if !filter.admits(facts) {
                 continue;
             }
-            let near = Near { cosine: dot(wanted, values), tie: tie_order(*video, facts.published_at), video: *video };
+            // A sum of -0 becomes 0, which it equals but is not ordered like.
+            let near =
+                Near { cosine: dot(wanted, values) + 0.0, tie: tie_order(*video, facts.published_at), video: *video };
             if best.len() < limit {
                 best.push(Reverse(near));
             } else if let Some(mut last) = best.peek_mut()
@@ -169,9 +171,8 @@ mod tests {
     fn what_is_stored_reads_back() {
         let space = |name: &str, dimensions| DenseSpace::new(name, "m", dimensions).unwrap();
         let spaces = [space("a", 2), space("b", 3)];
-        let vector = |space: &DenseSpace| {
-            DenseVector::new(&Arc::new(space.clone()), vec![1.0; space.dimensions()]).unwrap()
-        };
+        let vector =
+            |space: &DenseSpace| DenseVector::new(&Arc::new(space.clone()), vec![1.0; space.dimensions()]).unwrap();
         let vectors = [vector(&spaces[1]), vector(&space("c", 2)), vector(&spaces[0])];
         let bytes = encode(&vectors, &spaces);
         let back = decode(&bytes, &spaces).unwrap();

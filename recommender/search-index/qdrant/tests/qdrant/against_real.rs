@@ -94,10 +94,7 @@ async fn a_snapshot_brings_content_and_position_back_together() {
     assert_eq!(index.list_snapshots().await.unwrap(), std::slice::from_ref(&snapshot));
     assert!(snapshot.bytes > 0);
     let later = Some((Partition(0), Position { generation: 1, next: Offset(9) }));
-    let changes = vec![
-        Change::Remove { video_id: kept.video_id, version: 2 },
-        Change::Upsert(document("later")),
-    ];
+    let changes = vec![Change::Remove { video_id: kept.video_id, version: 2 }, Change::Upsert(document("later"))];
     index.apply(changes, later).await.unwrap();
     assert_eq!((found(&index, "moutnain").await, found(&index, "later").await), (0, 1));
 

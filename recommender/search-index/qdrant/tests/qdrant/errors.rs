@@ -76,7 +76,9 @@ async fn a_collection_that_does_not_fit_is_refused_but_for_a_rebuild() {
     let url = fake.url("videos");
     let live = open(&url, vec![space("one", 4)]).await;
     live.apply(vec![Change::Upsert(document("kept"))], AT).await.unwrap();
-    for (space, part) in [(space("two", 4), "lacks the dense vector text.two"), (space("one", 8), "4 dimensions instead of 8")] {
+    for (space, part) in
+        [(space("two", 4), "lacks the dense vector text.two"), (space("one", 8), "4 dimensions instead of 8")]
+    {
         let told = refused(&url, options(vec![space])).await;
         assert!(told.contains(part) && told.contains("rebuild index"), "{told}");
     }

@@ -62,7 +62,10 @@ async fn a_new_index_is_one_collection_behind_an_alias() {
     let Some(Asked::Create(create)) = asked.iter().find(|asked| matches!(asked, Asked::Create(_))) else {
         panic!("{asked:?}")
     };
-    assert_eq!((create.collection_name.as_str(), create.shard_number, create.replication_factor), ("videos.1", Some(3), Some(2)));
+    assert_eq!(
+        (create.collection_name.as_str(), create.shard_number, create.replication_factor),
+        ("videos.1", Some(3), Some(2))
+    );
     let Some(Config::ParamsMap(dense)) = create.vectors_config.clone().unwrap().config else { panic!() };
     assert_eq!(dense.map.len(), 1);
     assert_eq!((dense.map["text.mini-1.0"].size, dense.map["text.mini-1.0"].distance()), (8, Distance::Cosine));
@@ -76,7 +79,8 @@ async fn a_new_index_is_one_collection_behind_an_alias() {
         })
         .collect();
     fields.sort();
-    let all = ["channel", "duration", "generation", "language", "next", "published_at", "vectors", "version", "visibility"];
+    let all =
+        ["channel", "duration", "generation", "language", "next", "published_at", "vectors", "version", "visibility"];
     assert_eq!(fields, all);
     assert_eq!(fake.state.lock().aliases["videos"], "videos.1");
     assert_eq!(index.spaces().await.unwrap(), [(*space).clone()]);
@@ -132,7 +136,10 @@ async fn words_come_before_videos_and_the_position_last() {
     assert_eq!(lists[0].update_filter, Some(Filter::should([below("version", 5.0), completes.into()])));
     let video = &lists[0].points[0];
     assert_eq!(vectors(video), ["lexical", "text.one"], "none of another model");
-    assert_eq!((text(video, "visibility"), text(video, "kind"), text(video, "language")), (Some("public"), Some("video"), Some("en")));
+    assert_eq!(
+        (text(video, "visibility"), text(video, "kind"), text(video, "language")),
+        (Some("public"), Some("video"), Some("en"))
+    );
     assert_eq!(text(video, "channel"), Some(full.channel_id.to_string().as_str()));
     let tombstone = &lists[1].points[0];
     assert_eq!((text(tombstone, "kind"), text(tombstone, "visibility")), (Some("removed"), None));

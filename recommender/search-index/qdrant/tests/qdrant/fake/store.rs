@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use qdrant_client::qdrant::{
     Condition, FieldCondition, Filter, Modifier, PointId, PointStruct, PrefetchQuery, Query, QueryPoints, ScoredPoint,
-    SparseVector, UpdateMode, Value, Vector, WithPayloadSelector, condition::ConditionOneOf, point_id::PointIdOptions,
-    query::Variant, r#match::MatchValue, value::Kind, vector, vector_input, vectors::VectorsOptions,
+    SparseVector, UpdateMode, Value, Vector, WithPayloadSelector, condition::ConditionOneOf, r#match::MatchValue,
+    point_id::PointIdOptions, query::Variant, value::Kind, vector, vector_input, vectors::VectorsOptions,
     vectors_config::Config, with_payload_selector::SelectorOptions,
 };
 use tonic::Status;
@@ -99,9 +99,11 @@ fn check_vector(collection: &Collection, name: &str, vector: &Vector) -> Result<
 pub fn selected(payload: &HashMap<String, Value>, selector: Option<&WithPayloadSelector>) -> HashMap<String, Value> {
     match selector.and_then(|selector| selector.selector_options.as_ref()) {
         Some(SelectorOptions::Enable(true)) => payload.clone(),
-        Some(SelectorOptions::Include(include)) => {
-            payload.iter().filter(|(key, _)| include.fields.contains(key)).map(|(k, v)| (k.clone(), v.clone())).collect()
-        }
+        Some(SelectorOptions::Include(include)) => payload
+            .iter()
+            .filter(|(key, _)| include.fields.contains(key))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect(),
         _ => HashMap::new(),
     }
 }
