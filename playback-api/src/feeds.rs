@@ -72,12 +72,8 @@ async fn search(
     let limit = Page { limit: params.limit, cursor: None }.limit()?;
     let cursor =
         params.cursor.map(|text| text.parse()).transpose().map_err(|error: SearchError| search_problem(&error))?;
-    let query = SearchQuery {
-        text: params.q.unwrap_or_default(),
-        limit: limit as usize,
-        cursor,
-        ..SearchQuery::default()
-    };
+    let query =
+        SearchQuery { text: params.q.unwrap_or_default(), limit: limit as usize, cursor, ..SearchQuery::default() };
     let page = playback.index.search(&query).await.map_err(|error| search_problem(&error))?;
     let ids: Vec<VideoId> = page.hits.iter().map(|hit| hit.video).collect();
     let videos = playback.listed(&ids).await?;

@@ -22,11 +22,12 @@ use std::sync::Arc;
 
 use access::{Access, Problem};
 use axum::extract::FromRef;
+use catalog::CatalogError;
 use event_schemas::{Millis, VideoId};
 use object_store::ObjectStore;
 use objects::Presign;
 use search_index::SearchIndex;
-use serving_store::ServingStore;
+use serving_store::{ServingStore, SingleFlight};
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -41,6 +42,8 @@ pub struct Playback {
     pub presigned: Option<Presigned>,
     /// Figures, rankings, fan-out.
     pub store: Arc<dyn ServingStore>,
+    /// Playlists being put together.
+    pub playlists: Arc<SingleFlight<CatalogError>>,
     /// Text search.
     pub index: Arc<dyn SearchIndex>,
     /// Partitions of the `playback` topic, whose counters are added up.

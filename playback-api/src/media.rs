@@ -6,17 +6,22 @@
 //! * A private video's playlists lead to `/media/{id}/~{token}/…`, signed and expiring, and are
 //!   kept by no shared cache.
 
-use access::{Caller, Problem, policy};
+use std::sync::Arc;
+
+use access::{Access, Caller, Problem, policy};
 use axum::{
     body::Body,
     extract::{Path, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use catalog::{MediaFile, Video};
+use bytes::Bytes;
+use catalog::{CatalogError, MediaFile, Video};
+use event_schemas::{Millis, VideoId};
 use futures::TryStreamExt as _;
 use http_range_header::parse_range_header;
 use object_store::{GetOptions, GetRange, ObjectStore as _, path::Path as Key};
+use serving_store::flight::Freshness;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{Playback, Presigned, video_id};
@@ -109,13 +114,43 @@ async fn playlist(
     name: &str,
     prefix: &str,
 ) -> Result<Response, Problem> {
-    let renditions = playback.access.catalog.renditions(video.id).await?;
-    let body = if name == "master" {
+    let body = match way {
+        Way::Open => shared_playlist(playback, video, name).await?,
+        // Its addresses carry the caller's token.
+        Way::Personal => rendered(&playback.access, video.id, name, prefix).await?,
+    };
+    body.map(|body| text(headers, way, body)).ok_or_else(|| Problem::not_found("playlist"))
+}
+
+/// A playlist as the catalog has it; none of that name.
+async fn rendered(access: &Access, video: VideoId, name: &str, prefix: &str) -> Result<Option<String>, CatalogError> {
+    let renditions = access.catalog.renditions(video).await?;
+    Ok(if name == "master" {
         crate::hls::multivariant(&renditions, prefix)
     } else {
         crate::hls::media(&renditions, name)
-    };
-    body.map(|body| text(headers, way, body)).ok_or_else(|| Problem::not_found("playlist"))
+    })
+}
+
+/// A playlist that is the same for everyone: put together once for all processes, however many ask
+/// at once. What changes it raises the video's version, under which it is kept.
+async fn shared_playlist(playback: &Playback, video: &Video, name: &str) -> Result<Option<String>, Problem> {
+    const FRESH: Freshness = Freshness { fresh: Millis::from_secs(60), stale: Millis(0) };
+    // Only names that could be a rendition's become keys.
+    if name.len() > 32 || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
+        return Ok(None);
+    }
+    let key = format!("playlist/{}/{}/{name}", video.id, video.version);
+    let (access, id, name) = (Arc::clone(&playback.access), video.id, name.to_owned());
+    let body = playback.playlists.get_or_compute(&key, FRESH, move || async move {
+        // An empty answer stands for none of that name.
+        Ok(rendered(&access, id, &name, "").await?.map(Bytes::from).unwrap_or_default())
+    });
+    let body = body.await.map_err(|error| Problem::from_seam(&error))?;
+    if body.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(String::from_utf8(body.into()).map_err(|error| Problem::internal(&error))?))
 }
 
 /// The part of a file that a request asks for.

@@ -43,7 +43,8 @@ impl World {
     async fn is_whole(&self) {
         let rows = self.fleet.ask("select count(*) as n, count(distinct event_id) as d from playback_events").await;
         assert_eq!((rows[0]["n"].as_i64(), rows[0]["d"].as_i64()), (Some(self.acknowledged), Some(self.acknowledged)));
-        let recounted = self.fleet.ask("select starts, views, engaged_views, watch_ms from video_stats").await.remove(0);
+        let recounted =
+            self.fleet.ask("select starts, views, engaged_views, watch_ms from video_stats").await.remove(0);
         wait_until("the API's counters are those of the lake", LONG, async || {
             let counters = self.fleet.edge.stranger().video(&self.video).await["counters"].clone();
             holds(counters == recounted, || format!("API {counters}, lake {recounted}"))
@@ -143,7 +144,11 @@ async fn the_objects(world: &mut World, clip: &clips::Clip) {
     let all = hls::all(&world.fleet.edge.stranger(), &master).await;
     let segment = all[0].1.files().into_iter().next().unwrap();
     world.fleet.engines.s3.stop().await;
-    let (status, _) = check(world.fleet.process("playback"), "storage", false).await;
+    for role in ["playback", "ingest"] {
+        let (status, said) = check(world.fleet.process(role), "storage", false).await;
+        assert_eq!((status, &said["status"]), (200, &Value::from("degraded")), "{said}");
+    }
+    let (status, _) = check(world.fleet.process("sql"), "storage", false).await;
     assert_eq!(status, 503);
     let playback = world.fleet.process("playback").stranger();
     assert_eq!(playback.video(&world.video).await["title"], "Watched in hard times");

@@ -65,7 +65,8 @@ impl Server {
     /// Starts a server with these variables too.
     pub async fn start_as(folder: tempfile::TempDir, settings: &[&str], variables: &[(String, String)]) -> Self {
         let settings = SETTINGS.iter().chain(settings).map(|set| (*set).to_owned()).collect();
-        let mut server = Self { url: String::new(), folder, settings, variables: variables.to_vec(), port: 0, child: None };
+        let mut server =
+            Self { url: String::new(), folder, settings, variables: variables.to_vec(), port: 0, child: None };
         for _ in 0..5 {
             server.port = free_port();
             server.url = format!("http://127.0.0.1:{}", server.port);

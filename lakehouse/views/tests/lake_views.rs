@@ -159,7 +159,8 @@ async fn the_past_of_a_partition_is_given_in_the_order_of_the_log() {
     assert_eq!(past.until, Offset(8));
     let mut read = Vec::new();
     for batch in past.rows.try_collect::<Vec<_>>().await.unwrap() {
-        let (offsets, seqs) = (lake_sql::bigints(&batch, "log_offset").unwrap(), lake_sql::bigints(&batch, "seq").unwrap());
+        let (offsets, seqs) =
+            (lake_sql::bigints(&batch, "log_offset").unwrap(), lake_sql::bigints(&batch, "seq").unwrap());
         read.extend(offsets.values().iter().copied().zip(seqs.values().iter().copied()));
     }
     assert_eq!(read, [(6, 0), (6, 1), (7, 0), (7, 1)]);

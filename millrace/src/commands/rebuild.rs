@@ -35,8 +35,7 @@ pub async fn serving(config: &Config) -> Result<RebuiltServing, Failure> {
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = bootstrap::open_store(config, &clock).await?;
-    let options =
-        SqlOptions { memory: config.lake.query_memory, timeout: None, max_rows: None, parallelism: None };
+    let options = SqlOptions { memory: config.lake.query_memory, timeout: None, max_rows: None, parallelism: None };
     let engine = Arc::new(SqlEngine::open(bootstrap::lake_for_reading(config).await?, options)?);
     // Live stages notice and write their totals again too.
     store.clear().await?;

@@ -74,6 +74,16 @@ pub enum IndexWork {
 }
 
 impl Seams {
+    /// Where players read segments besides from this server; none if nowhere else.
+    ///
+    /// # Errors
+    /// No address can be signed.
+    pub async fn media_origin(&self) -> Result<Option<String>, Failure> {
+        let Some(presign) = &self.presign else { return Ok(None) };
+        let url = presign.get_url(&object_store::path::Path::from("media"), Millis::from_secs(1)).await?;
+        Ok(Some(url.origin().ascii_serialization()))
+    }
+
     /// Opens the store in which a stage keeps its own state.
     ///
     /// # Errors
@@ -167,7 +177,11 @@ async fn ensure_topics(
 }
 
 /// The queue for telemetry, where the log is on other machines.
-async fn open_spool(config: &Config, root: &Path, clock: &Arc<dyn Clock>) -> Result<Option<Arc<dyn EventLog>>, LogError> {
+async fn open_spool(
+    config: &Config,
+    root: &Path,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<Arc<dyn EventLog>>, LogError> {
     if config.log == "embedded:" || !config.has(Role::Ingest) {
         return Ok(None);
     }
@@ -179,7 +193,12 @@ async fn open_spool(config: &Config, root: &Path, clock: &Arc<dyn Clock>) -> Res
     let stream = Stream::Main(Topic::Playback);
     spool
         // What was sent on may go at once.
-        .ensure_topic(&TopicSpec { stream, partitions, retain_for: Millis(0), retain_bytes: config.telemetry.spool_bytes })
+        .ensure_topic(&TopicSpec {
+            stream,
+            partitions,
+            retain_for: Millis(0),
+            retain_bytes: config.telemetry.spool_bytes,
+        })
         .await?;
     Ok(Some(spool))
 }
@@ -196,7 +215,10 @@ pub async fn open_store(config: &Config, clock: &Arc<dyn Clock>) -> Result<Arc<d
     Ok(store.map_err(|error| format!("setting `cache`: {}", runtime::describe(&error)))?)
 }
 
-async fn open_index(config: &Config, root: &Path) -> Result<(Option<Arc<dyn SearchIndex>>, Option<IndexWork>), Failure> {
+async fn open_index(
+    config: &Config,
+    root: &Path,
+) -> Result<(Option<Arc<dyn SearchIndex>>, Option<IndexWork>), Failure> {
     if config.index == "embedded:" {
         if !config.has(Role::Playback) {
             return Ok((None, None));
@@ -224,7 +246,11 @@ async fn open_catalog(config: &Config) -> Result<Arc<dyn Catalog>, Failure> {
 
 /// The secrets that all processes of an instance share: under which grants are signed, and by
 /// which the operator is known. With a catalog of their own they lie in the data directory.
-async fn secrets(config: &Config, data_dir: &DataDir, catalog: &Arc<dyn Catalog>) -> Result<([u8; 32], String), Failure> {
+async fn secrets(
+    config: &Config,
+    data_dir: &DataDir,
+    catalog: &Arc<dyn Catalog>,
+) -> Result<([u8; 32], String), Failure> {
     let (signing, operator) = (data_dir.signing_secret()?, data_dir.operator_token()?);
     if config.catalog.starts_with("sqlite:") {
         return Ok((signing, operator));

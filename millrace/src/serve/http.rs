@@ -90,8 +90,8 @@ fn on_panic(_: Box<dyn std::any::Any + Send>) -> Response {
     .into_response()
 }
 
-/// The whole application of a process.
-pub fn application(routes: OpenApiRouter, access: Arc<Access>, tasks: Tasks, with_web: bool) -> Router {
+/// The whole application of a process; with the web app if there is a policy for its pages.
+pub fn application(routes: OpenApiRouter, access: Arc<Access>, tasks: Tasks, web: Option<HeaderValue>) -> Router {
     let (router, api) = routes.split_for_parts();
     let api = Arc::new(api);
     let router = router.route(
@@ -101,10 +101,9 @@ pub fn application(routes: OpenApiRouter, access: Arc<Access>, tasks: Tasks, wit
             async move { Json(utoipa::openapi::OpenApi::clone(&api)) }
         }),
     );
-    let router = if with_web {
-        router.fallback(playback_api::web::fallback)
-    } else {
-        router.fallback(|| async { Problem::not_found("address in this process").into_response() })
+    let router = match web {
+        Some(policy) => router.fallback(move |uri, headers| playback_api::web::fallback(uri, headers, policy.clone())),
+        None => router.fallback(|| async { Problem::not_found("address in this process").into_response() }),
     };
     // Media is compressed already, and its ranges must stay as they are.
     let compressible = DefaultPredicate::new()

@@ -54,7 +54,11 @@ pub async fn serve(config: Config, demo_clips: Option<PathBuf>) -> Result<ExitCo
         }
     });
     let routes = roles::start(&config, &seams, &tasks, metrics, &stop).await?;
-    let application = http::application(routes, Arc::clone(&seams.access), tasks.clone(), config.has(Role::Playback));
+    let web = match config.has(Role::Playback) {
+        true => Some(playback_api::web::policy(seams.media_origin().await?.as_deref())?),
+        false => None,
+    };
+    let application = http::application(routes, Arc::clone(&seams.access), tasks.clone(), web);
 
     let roles: Vec<String> = config.roles.iter().map(|role| format!("{role:?}").to_lowercase()).collect();
     tracing::info!(address = %config.listen, roles = roles.join(","), data = %seams.data_dir.root().display(), "serving");

@@ -13,6 +13,7 @@ use playback_api::{Playback, Presigned, follow::Announcer, instance::InstanceVie
 use publish_stage::{Collector, CollectorConfig, Relay, RelayConfig};
 use ranking::{RankingConfig, Rankings};
 use runtime::{Consumption, Membership, Ownership, Tasks, Tenancy, tasks::TaskError};
+use serving_store::SingleFlight;
 use tokio_util::sync::CancellationToken;
 use transcode_stage::{ChildProgram, RunnerConfig, TranscodeStage};
 use utoipa_axum::router::OpenApiRouter;
@@ -134,6 +135,7 @@ fn playback(config: &Config, seams: &Seams, tasks: &Tasks, stop: &CancellationTo
         objects: Arc::clone(&seams.objects),
         presigned: seams.presign.clone().map(|by| Presigned { by, valid_for: config.media.presign_ms }),
         store: Arc::clone(&seams.store),
+        playlists: SingleFlight::new(Arc::clone(&seams.store), Millis::from_secs(10)),
         index,
         playback_partitions: config.topics.playback_partitions,
         instance: Arc::new(InstanceView {
@@ -377,10 +379,14 @@ fn rankings(config: &Config, seams: &Seams, tasks: &Tasks) -> Result<(), Failure
 /// can answer most of them; of one that only works nobody asks anything.
 fn essential(config: &Config, seams: &Seams) -> &'static [&'static str] {
     let has = |role| config.has(role);
-    if has(Role::Ingest) && seams.spool.is_none() {
+    if seams.spool.is_none() && (has(Role::Ingest) || has(Role::Playback)) && config.log == "embedded:" {
+        // One machine's disk: what holds one of them holds all.
         &["catalog", "storage", "log"]
-    } else if has(Role::Ingest) || has(Role::Playback) {
-        &["catalog", "storage"]
+    } else if has(Role::Playback) {
+        &["catalog"]
+    } else if has(Role::Ingest) {
+        // Telemetry with a grant needs neither of them, and would be lost on its way to nobody.
+        &[]
     } else if has(Role::Sql) {
         &["storage"]
     } else {

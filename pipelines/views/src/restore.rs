@@ -38,11 +38,7 @@ pub(crate) struct Restoring {
 
 impl ViewsState {
     /// Forgets everything about `partition` and begins to make it anew. Blocks on the disk.
-    pub(crate) fn begin_restoring(
-        &self,
-        partition: Partition,
-        sent_before: Offset,
-    ) -> Result<Restoring, IntakeError> {
+    pub(crate) fn begin_restoring(&self, partition: Partition, sent_before: Offset) -> Result<Restoring, IntakeError> {
         // The offset goes first: what is half removed must not look like a state.
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
         self.intake.forget_position(&mut batch, partition);
@@ -96,11 +92,7 @@ impl ViewsState {
     }
 
     /// Stores the offset, and with it makes everything restored valid. Blocks on the disk.
-    pub(crate) fn finish_restoring(
-        &self,
-        restoring: Restoring,
-        until: Offset,
-    ) -> Result<PartitionIntake, IntakeError> {
+    pub(crate) fn finish_restoring(&self, restoring: Restoring, until: Offset) -> Result<PartitionIntake, IntakeError> {
         let mut restoring = restoring;
         restoring.forget_silent();
         let stamps = restoring.stamps.into_values();
@@ -213,6 +205,5 @@ fn in_known_types(batch: &RecordBatch) -> Result<RecordBatch, IntakeError> {
         schema.fields().iter().map(|field| field.as_ref().clone().with_data_type(known(field.data_type()))).collect();
     let columns = batch.columns().iter().zip(&fields).map(|(column, field)| cast(column, field.data_type()));
     let columns = columns.collect::<Result<Vec<_>, _>>().map_err(|error| corrupt(&error.to_string()))?;
-    RecordBatch::try_new(std::sync::Arc::new(Schema::new(fields)), columns)
-        .map_err(|error| corrupt(&error.to_string()))
+    RecordBatch::try_new(std::sync::Arc::new(Schema::new(fields)), columns).map_err(|error| corrupt(&error.to_string()))
 }

@@ -122,7 +122,16 @@ impl World {
         let producer = Arc::new(Producer::new(log.clone(), ProducerId::generate(), 1, clock.clone()));
         let store = Arc::new(MemoryStore::new(clock.clone()));
         let state = ViewsState::open(&folder.path().join("views")).unwrap();
-        Self { _folder: folder, log, clock, store, producer, state, history: Arc::new(NoHistory), epoch: AtomicUsize::new(2) }
+        Self {
+            _folder: folder,
+            log,
+            clock,
+            store,
+            producer,
+            state,
+            history: Arc::new(NoHistory),
+            epoch: AtomicUsize::new(2),
+        }
     }
 
     async fn produce(&self, events: &[PlaybackEvent]) -> Offset {
@@ -361,7 +370,13 @@ impl EventLog for TrimmedLog {
     async fn append(&self, stream: Stream, p: Partition, records: Vec<Bytes>) -> Result<Appended, LogError> {
         self.inner.append(stream, p, records).await
     }
-    async fn read(&self, stream: Stream, p: Partition, from: Offset, l: ReadLimit) -> Result<Vec<StoredRecord>, LogError> {
+    async fn read(
+        &self,
+        stream: Stream,
+        p: Partition,
+        from: Offset,
+        l: ReadLimit,
+    ) -> Result<Vec<StoredRecord>, LogError> {
         if stream == PLAYBACK && from < self.first {
             return Err(LogError::OffsetDropped { topic: stream.to_string(), asked: from, first: self.first });
         }
@@ -406,7 +421,8 @@ impl History for FoldedLog {
         for record in records.into_iter().filter(|record| record.offset < self.until) {
             let Verdict::Taken(taken) = fold.judge(&record, &MemorySessions::default()).unwrap() else { continue };
             let rows = taken.rows.num_rows();
-            let number = |value: u64| -> ArrayRef { Arc::new(Int64Array::from(vec![i64::try_from(value).unwrap(); rows])) };
+            let number =
+                |value: u64| -> ArrayRef { Arc::new(Int64Array::from(vec![i64::try_from(value).unwrap(); rows])) };
             let mut fields: Vec<_> = taken.rows.schema().fields().iter().map(|field| field.as_ref().clone()).collect();
             let mut columns = taken.rows.columns().to_vec();
             for (name, column) in [

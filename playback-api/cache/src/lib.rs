@@ -6,8 +6,8 @@
 //! jobs write, the playback API reads; everything in here can be rebuilt from the log and the lake.
 
 pub mod counters;
-mod enduring;
 mod elapsed;
+mod enduring;
 mod error;
 mod expiring;
 pub mod fanout;

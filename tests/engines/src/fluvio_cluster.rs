@@ -59,7 +59,8 @@ impl Fluvio {
         let [public, private] = free_ports();
         let mut cluster = Self { address: local(public), processes: Vec::new(), folder };
         let metadata = cluster.make("metadata")?;
-        let arguments = ["sc", "--local", &metadata, "--bind-public", &local(public), "--bind-private", &local(private)];
+        let arguments =
+            ["sc", "--local", &metadata, "--bind-public", &local(public), "--bind-private", &local(private)];
         cluster.add(&program, "controller", &arguments)?;
         for n in 0..brokers {
             let id = FIRST_BROKER + i32::try_from(n).map_err(|error| error.to_string())?;
@@ -67,19 +68,8 @@ impl Fluvio {
             cluster.register(id, outside, inside).await?;
             let data = cluster.make(&format!("data-{id}"))?;
             let (number, outside, inside, private) = (id.to_string(), local(outside), local(inside), local(private));
-            let arguments = [
-                "spu",
-                "-i",
-                &number,
-                "-p",
-                &outside,
-                "-v",
-                &inside,
-                "--sc-addr",
-                &private,
-                "--log-base-dir",
-                &data,
-            ];
+            let arguments =
+                ["spu", "-i", &number, "-p", &outside, "-v", &inside, "--sc-addr", &private, "--log-base-dir", &data];
             cluster.add(&program, &format!("broker-{id}"), &arguments)?;
         }
         cluster.until_up().await?;
@@ -131,7 +121,9 @@ impl Fluvio {
         loop {
             match reached().await {
                 Ok(()) => return Ok(()),
-                Err(error) if began.elapsed() > PATIENCE => return Err(format!("not within {PATIENCE:?}: {what}: {error}")),
+                Err(error) if began.elapsed() > PATIENCE => {
+                    return Err(format!("not within {PATIENCE:?}: {what}: {error}"));
+                }
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }

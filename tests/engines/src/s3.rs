@@ -41,7 +41,10 @@ impl S3 {
     /// The setting `storage` for it.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("s3://{}/instance?endpoint=http://{}&region=us-east-1&path_style=true", self.bucket, self.options.listen)
+        format!(
+            "s3://{}/instance?endpoint=http://{}&region=us-east-1&path_style=true",
+            self.bucket, self.options.listen
+        )
     }
 
     /// The variables in which the program looks for the keys.

@@ -68,7 +68,10 @@ impl Ends {
             return Ok(());
         }
         // For a moment after a broker was lost, or for good if its disk lost what it had.
-        Err(Failure::Unavailable(format!("the log ends at {}, before {offset}: its broker lost records or recovers", self.next)))
+        Err(Failure::Unavailable(format!(
+            "the log ends at {}, before {offset}: its broker lost records or recovers",
+            self.next
+        )))
     }
 }
 
@@ -307,7 +310,10 @@ impl Brokers {
                 return Ok(out);
             }
             if bytes >= FETCH_BYTES_MOST {
-                return Err(Failure::Unavailable(format!("the batch at offset {from} of `{}` is too large", place.topic)));
+                return Err(Failure::Unavailable(format!(
+                    "the batch at offset {from} of `{}` is too large",
+                    place.topic
+                )));
             }
             bytes *= 2;
         }

@@ -95,7 +95,10 @@ impl Connection {
     ) -> Result<RequestMessage<R>, CallError> {
         let version = self.versions.lookup_version::<R>().ok_or_else(|| {
             let platform = self.versions.platform_version();
-            let why = format!("the server (platform {platform}) does not know request {}: use Fluvio 0.50 or newer", R::API_KEY);
+            let why = format!(
+                "the server (platform {platform}) does not know request {}: use Fluvio 0.18 or newer",
+                R::API_KEY
+            );
             CallError::NotSent(why)
         })?;
         let mut message = RequestMessage::new_request(build(version).map_err(CallError::NotSent)?);

@@ -77,9 +77,9 @@ pub(crate) fn judge_append(code: &ErrorCode) -> Refusal {
                 .to_owned(),
         ),
         ErrorCode::NotLeaderForPartition | ErrorCode::PartitionNotLeader => Refusal::Moved(code.to_string()),
-        ErrorCode::RequestTimedOut { .. } => {
-            Refusal::Unknown("not all replicas took the records in time: is each broker of the partition up?".to_owned())
-        }
+        ErrorCode::RequestTimedOut { .. } => Refusal::Unknown(
+            "not all replicas took the records in time: is each broker of the partition up?".to_owned(),
+        ),
         _ => Refusal::Unknown(code.to_string()),
     }
 }

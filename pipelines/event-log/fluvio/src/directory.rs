@@ -81,7 +81,14 @@ impl Directory {
     /// The directory of a cluster. Nothing is asked yet.
     pub fn new(pool: Arc<Pool>, controller: String, local_brokers: bool, timeout: Duration) -> Self {
         let controller = Target { address: controller, broker: None };
-        Self { pool, controller, local_brokers, timeout, known: Mutex::default(), asking: tokio::sync::Mutex::default() }
+        Self {
+            pool,
+            controller,
+            local_brokers,
+            timeout,
+            known: Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
+        }
     }
 
     /// The cluster as last seen, or as it is now if it was never seen.
@@ -125,7 +132,8 @@ impl Directory {
         });
         let common = CommonCreateRequest { name: name.to_owned(), dry_run: false, timeout: None };
         let build = |version| {
-            ObjectApiCreateRequest::try_encode_from(CreateRequest::new(common, spec), version).map_err(|e| e.to_string())
+            ObjectApiCreateRequest::try_encode_from(CreateRequest::new(common, spec), version)
+                .map_err(|e| e.to_string())
         };
         // The controller answers when all partitions have a leader, which the caller watches
         // for itself: no answer in time is no failure.
@@ -202,7 +210,9 @@ struct Broker {
 fn entry(spec: &TopicSpec) -> TopicEntry {
     let storage = spec.get_storage();
     let layout = Layout {
-        retention_seconds: spec.get_clean_policy().map_or(DEFAULT_LAYOUT.retention_seconds, CleanupPolicy::retention_secs),
+        retention_seconds: spec
+            .get_clean_policy()
+            .map_or(DEFAULT_LAYOUT.retention_seconds, CleanupPolicy::retention_secs),
         partition_bytes: storage.and_then(|s| s.max_partition_size).unwrap_or(DEFAULT_LAYOUT.partition_bytes),
         segment_bytes: storage.and_then(|s| s.segment_size).unwrap_or(DEFAULT_LAYOUT.segment_bytes),
     };

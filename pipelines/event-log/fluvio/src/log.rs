@@ -4,9 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use event_log::{
-    Appended, EventLog, LogError, ReadLimit, StoredRecord, Stream, TopicSpec, Watermarks,
-};
+use event_log::{Appended, EventLog, LogError, ReadLimit, StoredRecord, Stream, TopicSpec, Watermarks};
 use event_schemas::{ByteSize, Offset, Partition};
 use fluvio::Compression;
 use fluvio_future::net::DomainConnector;
@@ -99,15 +97,14 @@ impl FluvioLog {
             .map_err(|e| LogError::Configuration(format!("the log's certificates can't be used: {e}")))?;
         let config = ClientConfig::new(address.controller.clone(), connector, address.local_brokers);
         let pool = Arc::new(Pool::new(config, options.request_timeout));
-        let directory = Directory::new(
-            pool.clone(),
-            address.controller.clone(),
-            address.local_brokers,
-            options.request_timeout,
-        );
+        let directory =
+            Directory::new(pool.clone(), address.controller.clone(), address.local_brokers, options.request_timeout);
         let directory = Arc::new(directory);
         directory.cluster().await.map_err(|e| {
-            LogError::Failed(format!("no Fluvio cluster answers at {}: {e}; is it up, and is `log` right?", address.controller))
+            LogError::Failed(format!(
+                "no Fluvio cluster answers at {}: {e}; is it up, and is `log` right?",
+                address.controller
+            ))
         })?;
         if address.replication < 2 {
             tracing::warn!(
@@ -134,7 +131,19 @@ impl FluvioLog {
         let reader = Reader::new(brokers.clone(), tails.clone());
         let ensured = Mutex::default();
         let shared = Shared {
-            options, address, pool, directory, brokers, lives, tails, reader, positions, guard, closing, tasks, ensured,
+            options,
+            address,
+            pool,
+            directory,
+            brokers,
+            lives,
+            tails,
+            reader,
+            positions,
+            guard,
+            closing,
+            tasks,
+            ensured,
         };
         Ok(Arc::new(Self { shared: Arc::new(shared), closed: Mutex::new(false) }))
     }

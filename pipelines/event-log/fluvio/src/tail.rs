@@ -150,7 +150,12 @@ impl Tails {
             }
             if !why.is_empty() && !std::mem::replace(&mut failing, true) {
                 counter!("millrace_log_followers_interrupted_total", "topic" => place.topic.clone()).increment(1);
-                tracing::warn!(why, topic = place.topic, partition = place.partition, "a partition can't be followed; trying again");
+                tracing::warn!(
+                    why,
+                    topic = place.topic,
+                    partition = place.partition,
+                    "a partition can't be followed; trying again"
+                );
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(RETRY_LAST);

@@ -36,7 +36,9 @@ impl Shared {
                 return Err(LogError::Configuration(format!(
                     "each record is to have {} copies and the cluster has {} brokers up: start more, or set \
                      `replication={}` in the address of the log",
-                    self.address.replication, cluster.brokers, cluster.brokers.max(1)
+                    self.address.replication,
+                    cluster.brokers,
+                    cluster.brokers.max(1)
                 )));
             }
             tokio::time::sleep(LOOK).await;

@@ -81,10 +81,8 @@ async fn nothing_acknowledged_is_lost(
     let acknowledged = Arc::new(AtomicU64::new(0));
     let enough = 6000;
     let ids: Vec<ProducerId> = (0..4).map(|_| ProducerId::generate()).collect();
-    let tasks: Vec<_> = ids
-        .iter()
-        .map(|id| tokio::spawn(flood(log.clone(), *id, acknowledged.clone(), enough)))
-        .collect();
+    let tasks: Vec<_> =
+        ids.iter().map(|id| tokio::spawn(flood(log.clone(), *id, acknowledged.clone(), enough))).collect();
     disturb(cluster, &format!("{}-playback", backend.prefix), &acknowledged).await;
     let mut acked = Vec::new();
     for (id, task) in ids.iter().zip(tasks) {
@@ -176,7 +174,10 @@ async fn calls_fail_in_time_while_the_broker_is_away_and_heal() {
         tokio::time::timeout(LONG, log.commit_position("reader", STREAM, P0, Offset(2))).await.unwrap().unwrap_err(),
         tokio::time::timeout(LONG, log.check()).await.unwrap().unwrap_err(),
     ];
-    assert!(errors.iter().all(|e| matches!(e, LogError::Failed(_) | LogError::Unknown(_)) && e.is_retryable()), "{errors:?}");
+    assert!(
+        errors.iter().all(|e| matches!(e, LogError::Failed(_) | LogError::Unknown(_)) && e.is_retryable()),
+        "{errors:?}"
+    );
     assert!(!waiting.is_finished());
     one.cluster.start_broker(0);
     until("the log heals", async || log.check().await.is_ok()).await;

@@ -199,7 +199,9 @@ impl Ownership {
                 Err(CatalogError::Fenced) => {
                     tracing::warn!(lease = lease.name, "a partition was taken over");
                     end.cancel();
-                    held.send_modify(|held| { held.remove(&partition); });
+                    held.send_modify(|held| {
+                        held.remove(&partition);
+                    });
                 }
                 Err(error) => return Err(error),
             }
@@ -245,9 +247,14 @@ impl Ownership {
         let mut busy = self.shared.busy.subscribe();
         let stopped = busy.wait_for(|busy| !busy.contains(&partition));
         let stopped = tokio::time::timeout(self.shared.membership.ttl.to_duration() / 2, stopped).await.is_ok();
-        self.shared.held.send_modify(|held| { held.remove(&partition); });
+        self.shared.held.send_modify(|held| {
+            held.remove(&partition);
+        });
         if !stopped {
-            tracing::warn!(lease = lease.name, "work on a partition did not stop in time; its lease runs out by itself");
+            tracing::warn!(
+                lease = lease.name,
+                "work on a partition did not stop in time; its lease runs out by itself"
+            );
             return;
         }
         if let Err(error) = self.shared.membership.catalog.release_lease(&lease).await {
@@ -291,13 +298,17 @@ struct Busy<'a>(&'a Shared, Partition);
 
 impl<'a> Busy<'a> {
     fn begin(shared: &'a Shared, partition: Partition) -> Self {
-        shared.busy.send_modify(|busy| { busy.insert(partition); });
+        shared.busy.send_modify(|busy| {
+            busy.insert(partition);
+        });
         Self(shared, partition)
     }
 }
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        self.0.busy.send_modify(|busy| { busy.remove(&self.1); });
+        self.0.busy.send_modify(|busy| {
+            busy.remove(&self.1);
+        });
     }
 }
