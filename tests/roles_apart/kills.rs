@@ -55,7 +55,7 @@ async fn six_processes_do_what_one_does_whichever_is_killed() {
         let before = ledger.borrow().resent;
         let stop = Cell::new(false);
         let mut viewers: Vec<Viewer> = (0..SENDERS).map(|_| Viewer::new(&fleet.edge)).collect();
-        let processes = RefCell::new(&mut fleet.processes);
+        let process = fleet.processes.get_mut(role).unwrap();
         let flood = join_all(viewers.iter_mut().map(|viewer| send(viewer, &video, &ledger, &stop)));
         let upload = upload_through(&ada, &clip);
         let kill = async {
@@ -65,14 +65,8 @@ async fn six_processes_do_what_one_does_whichever_is_killed() {
                 holds(count >= target, || format!("{count} of {target}"))
             })
             .await;
-            // Nobody else holds the processes while they are killed.
-            #[allow(clippy::await_holding_refcell_ref, reason = "the only user")]
-            {
-                let mut processes = processes.borrow_mut();
-                let process = processes.get_mut(role).unwrap();
-                process.kill();
-                process.restart().await;
-            }
+            process.kill();
+            process.restart().await;
             let target = ledger.borrow().acknowledged.len() + 60;
             wait_until("telemetry flows again", LONG, async || {
                 let count = ledger.borrow().acknowledged.len();
@@ -82,7 +76,6 @@ async fn six_processes_do_what_one_does_whichever_is_killed() {
             stop.set(true);
         };
         let (_, uploaded, ()) = tokio::join!(flood, upload, kill);
-        drop(processes);
         let ready = ada.ready(&uploaded).await;
         let played = play(&format!("{}{}", fleet.edge.url, ready["hls_url"].as_str().unwrap())).await;
         assert!((played - clip.duration_ms).abs() < 300, "{role}: {played} ms");

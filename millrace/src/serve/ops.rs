@@ -163,7 +163,7 @@ async fn readyz(State(ops): State<Ops>) -> impl IntoResponse {
         .map(|(name, answer)| (name.to_owned(), answer.err().unwrap_or_else(|| "ok".to_owned())))
         .collect();
     let is_down = |name: &&str| checks.get(*name).is_some_and(|check| check != "ok");
-    let lacks = ops.essential.iter().any(|name| is_down(&name));
+    let lacks = ops.essential.iter().any(is_down);
     for (name, health) in ops.health.failing() {
         if let Health::Failing { since, error } = health {
             checks.insert(name, format!("failing since {}: {error}", since.to_rfc3339()));

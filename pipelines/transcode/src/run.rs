@@ -3,7 +3,13 @@
 //! lease kills its child and writes nothing more. The binary runs one loop per transcode to be done at
 //! the same time.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use backon::Retryable;
 use catalog::{Catalog, CatalogError, Job, JobKind, TranscodeResult};
@@ -143,8 +149,10 @@ impl TranscodeStage {
             Arc::clone(&self.clock),
             job.clone(),
         );
+        let ending = AtomicBool::new(false);
         let working = async {
             let ended = self.transcode(job, &mut sink, &stop).await;
+            ending.store(true, Ordering::Relaxed);
             // The lease is kept alive until the end is recorded.
             match ended {
                 _ if sink.made.fenced => Err(CatalogError::Fenced),
@@ -160,11 +168,17 @@ impl TranscodeStage {
                 }
             }
         };
+        tokio::pin!(working);
         tokio::select! {
-            outcome = working => outcome,
-            // Dropping the work kills the child.
-            () = self.keep_lease(job) => Err(CatalogError::Fenced),
+            outcome = &mut working => return outcome,
+            () = self.keep_lease(job) => {}
         }
+        // Recording the end is fenced by itself; that the heartbeat met no job may be its very doing.
+        if ending.load(Ordering::Relaxed) {
+            return working.await;
+        }
+        // Dropping the work kills the child.
+        Err(CatalogError::Fenced)
     }
 
     async fn transcode(&self, job: &Job, sink: &mut JobSink, stop: &CancellationToken) -> Result<Finished, RunError> {

@@ -464,8 +464,8 @@ pub async fn old_answers_are_served_while_one_computes(stores: [Arc<dyn ServingS
     let [one, two] =
         stores.each_ref().map(|store| SingleFlight::<ServingError>::new(Arc::clone(store), Millis::from_secs(600)));
     let computed = Arc::new(AtomicU32::new(0));
-    // Nothing is ever fresh.
-    let ttl = Freshness { fresh: Millis(0), stale: Millis::from_secs(3600) };
+    // What is there is old already; what is computed is not, should somebody come late.
+    let ttl = Freshness { fresh: Millis::from_secs(3600), stale: Millis::from_secs(3600) };
     stores[0].cache_put("k", Bytes::from("old"), ttl.stale).await.unwrap();
     let (go, gate) = tokio::sync::watch::channel(false);
     for flights in [&one, &two, &one, &two] {

@@ -137,8 +137,8 @@ async fn a_killed_server_has_everything_when_it_starts_again() {
     let dir = tempfile::tempdir().unwrap();
     let mut first = Process::start(dir.path(), "127.0.0.1:0");
     let store = client(first.address).build().unwrap();
-    let mut opts = PutOptions::default();
-    opts.attributes = Attributes::from_iter([(Attribute::ContentType, "video/mp4")]);
+    let attributes = Attributes::from_iter([(Attribute::ContentType, "video/mp4")]);
+    let opts = PutOptions { attributes, ..PutOptions::default() };
     let etag = store.put_opts(&Path::from("a/b"), "contents".into(), opts).await.unwrap().e_tag;
     store.put(&Path::from("gone"), "x".into()).await.unwrap();
     store.delete(&Path::from("gone")).await.unwrap();

@@ -30,7 +30,7 @@ use fluvio_controlplane_metadata::spu::{Endpoint, IngressPort};
 use parking_lot::Mutex;
 
 /// The longest a test waits for anything.
-pub const LONG: Duration = Duration::from_secs(90);
+pub const LONG: Duration = Duration::from_secs(180);
 const FIRST_BROKER: i32 = 5001;
 
 /// Says that a suite can't be run here. Fluvio comes from no registry of packages, so that it is

@@ -95,7 +95,8 @@ async fn a_collection_that_does_not_fit_is_refused_but_for_a_rebuild() {
     assert_eq!(found(&live, "kept").await, 1);
     assert_eq!(live.spaces().await.unwrap(), [space("two", 8)]);
 
-    let broken: [(fn(&mut crate::fake::Collection), &str); 3] = [
+    type Breaks = fn(&mut crate::fake::Collection);
+    let broken: [(Breaks, &str); 3] = [
         (
             |c| {
                 c.creation.sparse_vectors_config.as_mut().unwrap().map.remove("lexical");
@@ -116,7 +117,7 @@ async fn a_collection_that_does_not_fit_is_refused_but_for_a_rebuild() {
                     panic!()
                 };
                 map.map.insert("text.two".into(), params);
-                c.creation.sparse_vectors_config = crate_again().sparse_vectors_config;
+                c.creation.sparse_vectors_config = as_made().sparse_vectors_config;
             },
             "with distance Dot",
         ),
@@ -129,7 +130,7 @@ async fn a_collection_that_does_not_fit_is_refused_but_for_a_rebuild() {
 }
 
 /// The sparse vectors as the index makes them.
-fn crate_again() -> qdrant_client::qdrant::CreateCollection {
+fn as_made() -> qdrant_client::qdrant::CreateCollection {
     let by_rarity = SparseVectorParams { modifier: Some(1), ..SparseVectorParams::default() };
     let map = [("lexical".to_owned(), by_rarity), ("spelling".to_owned(), SparseVectorParams::default())];
     qdrant_client::qdrant::CreateCollection {

@@ -107,7 +107,7 @@ impl Real {
 
 /// Addresses of collections that no one else uses, on a server of the test's own or a named one.
 pub enum Somewhere {
-    Own(Real, #[allow(dead_code, reason = "lives as long as the server")] tempfile::TempDir),
+    Own(Box<Real>, #[allow(dead_code, reason = "lives as long as the server")] tempfile::TempDir),
     Named(String),
 }
 
@@ -118,7 +118,7 @@ impl Somewhere {
         }
         let directory = tempfile::tempdir().unwrap();
         let real = Real::start(suite, directory.path(), None).await?;
-        Some(Self::Own(real, directory))
+        Some(Self::Own(Box::new(real), directory))
     }
 
     pub fn url(&self) -> String {
