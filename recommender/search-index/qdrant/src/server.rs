@@ -27,14 +27,7 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn new(address: Address, options: &QdrantOptions) -> Result<Self, SearchError> {
         let api_key = options.api_key.clone().or_else(|| address.api_key.clone());
-        let client = Qdrant::from_url(&address.grpc)
-            .timeout(options.timeout)
-            .connect_timeout(options.timeout.min(Duration::from_secs(2)))
-            .api_key(api_key.as_ref().map(ApiKey::reveal))
-            .keep_alive_while_idle()
-            .skip_compatibility_check()
-            .build()
-            .map_err(|error| from_server(&address.shown, "connecting", error))?;
+        let client = client(&address, api_key.as_ref(), options.timeout)?;
         Ok(Self { client, address, api_key, timeout: options.timeout })
     }
 
@@ -88,6 +81,11 @@ impl Server {
         })
     }
 
+    /// A client for what takes longer: the time limit of a call is the connection's too.
+    pub(crate) fn patient_client(&self, limit: Duration) -> Result<Qdrant, SearchError> {
+        client(&self.address, self.api_key.as_ref(), limit)
+    }
+
     pub(crate) fn api_key(&self) -> Option<&ApiKey> {
         self.api_key.as_ref()
     }
@@ -113,6 +111,17 @@ impl Server {
         }
         Ok(())
     }
+}
+
+fn client(address: &Address, key: Option<&ApiKey>, timeout: Duration) -> Result<Qdrant, SearchError> {
+    Qdrant::from_url(&address.grpc)
+        .timeout(timeout)
+        .connect_timeout(timeout.min(Duration::from_secs(2)))
+        .api_key(key.map(ApiKey::reveal))
+        .keep_alive_while_idle()
+        .skip_compatibility_check()
+        .build()
+        .map_err(|error| from_server(&address.shown, "connecting", error))
 }
 
 fn version(text: &str) -> Option<(u64, u64)> {

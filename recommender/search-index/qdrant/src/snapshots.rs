@@ -7,8 +7,8 @@ use url::Url;
 
 use crate::{ApiKey, QdrantIndex, shape};
 
-/// How long the server may take to read a snapshot back.
-const RESTORE: Duration = Duration::from_secs(3_600);
+/// How long the server may take to write a snapshot, or to read one back.
+const PATIENCE: Duration = Duration::from_secs(3_600);
 
 /// A snapshot that lies on the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,16 +23,17 @@ pub struct Snapshot {
 
 impl QdrantIndex {
     /// Makes a snapshot of the live collection: text, vectors and positions as of one moment. It
-    /// lies on the server that made it; a collection that is dropped takes its snapshots along,
-    /// so one that shall outlive a rebuild has to be fetched.
+    /// lies on the server, in a folder named after the collection; once a rebuild has put another
+    /// collection in place it is not listed any more, so one that shall be kept is best fetched.
     ///
     /// # Errors
     /// A failing server.
     pub async fn create_snapshot(&self) -> Result<Snapshot, SearchError> {
         let inner = self.inner();
         let live = inner.live().await?;
-        let call = inner.server.client.create_snapshot(live.name());
-        let made = inner.server.patient_call("making a snapshot", RESTORE, call).await?.snapshot_description;
+        let client = inner.server.patient_client(PATIENCE)?;
+        let call = client.create_snapshot(live.name());
+        let made = inner.server.patient_call("making a snapshot", PATIENCE, call).await?.snapshot_description;
         let made = made.ok_or_else(|| SearchError::Damaged("the server made a snapshot without a name".into()))?;
         self.described(live.name(), made.name, made.size)
     }
@@ -100,7 +101,7 @@ impl QdrantIndex {
         let failed = |error: reqwest::Error| {
             SearchError::Unavailable(format!("Qdrant at {shown}, restoring a snapshot: {}", error.without_url()))
         };
-        let response = request.timeout(RESTORE).json(&body).send().await.map_err(failed)?;
+        let response = request.timeout(PATIENCE).json(&body).send().await.map_err(failed)?;
         let status = response.status();
         if !status.is_success() {
             let told = response.text().await.map_err(failed)?;
