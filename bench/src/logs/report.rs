@@ -179,8 +179,9 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "Medians of {} rounds; load {:.1} before, {:.1} after on {} cores. `others`: cores that other processes \
-             took meanwhile.",
+            "Medians of {} rounds. Load {:.1} before, {:.1} after on {} cores.\nµs: processor time a record took, of \
+             the client (with the back end where that is a library) and of the servers. others: cores that\n\
+             other processes took meanwhile. MiB: resident after the appends.",
             self.rounds, self.load[0], self.load[1], self.machine.cores
         )?;
         for durability in [Durability::Fsynced, Durability::Memory] {
@@ -188,7 +189,7 @@ impl fmt::Display for Report {
             if class.is_empty() {
                 continue;
             }
-            writeln!(f, "\n{durability}\n{}", figures(&class))?;
+            writeln!(f, "\n{durability}\n{}\n\n{}", appends(&class), reads(&class))?;
             for summary in &class {
                 writeln!(f, "{} {}: {}", summary.subject.name(), summary.version, summary.setting)?;
             }
@@ -210,24 +211,17 @@ fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String
     table
 }
 
-fn figures(class: &[&Summary]) -> Table {
-    let mib = |bytes: f64| format!("{:.0}", bytes / f64::from(1u32 << 20));
+fn appends(class: &[&Summary]) -> Table {
     let head = [
-        "",
+        "appends",
         "records/s",
         "events/s",
         "MB/s",
         "p50 ms",
         "p99 ms",
         "p99.9 ms",
-        "CPU µs/record: client",
-        "server",
-        "read records/s",
-        "MB/s",
-        "read CPU: client",
-        "server",
-        "RSS MiB: client",
-        "server",
+        "client µs",
+        "server µs",
         "others",
     ];
     let row = |summary: &&Summary| {
@@ -242,13 +236,25 @@ fn figures(class: &[&Summary]) -> Table {
             format!("{:.1}", m.p999_ms),
             format!("{:.0}", m.client_cpu_us),
             format!("{:.0}", m.server_cpu_us),
+            format!("{:.1}", m.others_cores),
+        ]
+    };
+    table(head, class.iter().map(row))
+}
+
+fn reads(class: &[&Summary]) -> Table {
+    let mib = |bytes: f64| format!("{:.0}", bytes / f64::from(1u32 << 20));
+    let head = ["reads", "records/s", "MB/s", "client µs", "server µs", "client MiB", "server MiB"];
+    let row = |summary: &&Summary| {
+        let m = &summary.median;
+        [
+            summary.subject.name().to_owned(),
             format!("{:.0}", m.read_records_per_second),
             format!("{:.1}", m.read_megabytes_per_second),
-            format!("{:.0}", m.read_client_cpu_us),
-            format!("{:.0}", m.read_server_cpu_us),
+            format!("{:.1}", m.read_client_cpu_us),
+            format!("{:.1}", m.read_server_cpu_us),
             mib(m.client_memory_bytes),
             mib(m.server_memory_bytes),
-            format!("{:.1}", m.others_cores),
         ]
     };
     table(head, class.iter().map(row))

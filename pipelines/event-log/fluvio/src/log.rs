@@ -6,7 +6,6 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use event_log::{Appended, EventLog, LogError, ReadLimit, StoredRecord, Stream, TopicSpec, Watermarks};
 use event_schemas::{ByteSize, Offset, Partition};
-use fluvio::Compression;
 use fluvio_future::net::DomainConnector;
 use fluvio_socket::ClientConfig;
 use futures::TryStreamExt;
@@ -18,7 +17,7 @@ use crate::{
     FluvioLogOptions,
     broker::{AppendFailure, Brokers, Failure, Place},
     connection::Pool,
-    decide::{Layout, topic_name},
+    decide::{Layout, compression, topic_name},
     directory::{Directory, TopicEntry},
     guard::Guard,
     lives::Lives,
@@ -54,10 +53,7 @@ const RECORD_OVERHEAD: u64 = 32;
 /// * A topic's retention is set when it is made; Fluvio has no way to change it.
 /// * Offsets start again when a topic is made anew. The generation is kept by
 ///   [`Generations`](crate::Generations) and raised when this log makes a topic.
-///
-/// # Compression
-/// A record of `playback` is an Arrow batch. Appends are compressed with LZ4; see `docs/design/`
-/// for the measurement. Readers take any.
+/// * Appends of 4 KiB and more are compressed with Zstandard; readers take any compression.
 pub struct FluvioLog {
     shared: Arc<Shared>,
     /// True once closed. Held while an append begins, so that `close` misses none.
@@ -198,7 +194,7 @@ impl Shared {
             return Err(LogError::Full(format!("consumers of topic `{stream}` lag: {why}")));
         }
         let started = tokio::time::Instant::now();
-        let first = self.brokers.append(&place, records, self.options.clock.now(), COMPRESSION).await;
+        let first = self.brokers.append(&place, records, self.options.clock.now(), compression(bytes)).await;
         let first = first.map_err(|failure| match failure {
             AppendFailure::NotStored(failure) => {
                 self.lives.forget(&place.topic);
@@ -225,9 +221,6 @@ impl Shared {
         })
     }
 }
-
-/// See [`FluvioLog`].
-const COMPRESSION: Compression = Compression::Lz4;
 
 #[async_trait]
 impl EventLog for FluvioLog {
@@ -289,19 +282,24 @@ impl EventLog for FluvioLog {
 
     async fn wait(&self, stream: Stream, partition: Partition, from: Offset) -> Result<(), LogError> {
         self.open_or_closed()?;
-        let (place, _) = self.shared.existing(stream, partition).await?;
         let waiting = async {
-            let tails = &self.shared.tails;
-            if tails.last_seen(&place).is_some_and(|seen| seen < from.0) {
-                let ends = self.shared.brokers.ends(&place).await?;
-                tails.correct(&place, ends.next);
-                ends.reaches(from.0)?;
-            }
-            tails.past(&place, from.0).await
+            let (place, _) = self.shared.existing(stream, partition).await?;
+            let reached = async {
+                let tails = &self.shared.tails;
+                if tails.last_seen(&place).is_some_and(|seen| seen < from.0) {
+                    let ends = self.shared.brokers.ends(&place).await?;
+                    tails.correct(&place, ends.next);
+                    ends.reaches(from.0)?;
+                }
+                tails.past(&place, from.0).await
+            };
+            reached.await.map_err(|failure| log_error(stream, partition, from.0, failure))
         };
         tokio::select! {
+            // First: what closing breaks must not look like a failure.
+            biased;
             () = self.shared.closing.cancelled() => Err(LogError::Closed),
-            waited = waiting => waited.map_err(|failure| log_error(stream, partition, from.0, failure)),
+            waited = waiting => waited,
         }
     }
 
