@@ -60,8 +60,7 @@ pub async fn start(folder: &Path, durability: Durability) -> anyhow::Result<Star
         Ok(connection)
     };
     let mut connections = vec![server.until_ready(connect).await?];
-    let wanted: usize = std::env::var("X_CONN").ok().and_then(|v| v.parse().ok()).unwrap_or(CONNECTIONS);
-    while connections.len() < wanted {
+    while connections.len() < CONNECTIONS {
         connections.push(connect().await?);
     }
     let info: String = redis::cmd("INFO").arg("server").query_async(&mut connections[0]).await?;
