@@ -21,7 +21,7 @@ use event_schemas::{Millis, VideoId};
 use futures::TryStreamExt as _;
 use http_range_header::parse_range_header;
 use object_store::{GetOptions, GetRange, ObjectStore as _, path::Path as Key};
-use serving_store::flight::Freshness;
+use serving_store::flight::{FlightError, Freshness};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{Playback, Presigned, video_id};
@@ -143,14 +143,15 @@ async fn shared_playlist(playback: &Playback, video: &Video, name: &str) -> Resu
     let key = format!("playlist/{}/{}/{name}", video.id, video.version);
     let (access, id, name) = (Arc::clone(&playback.access), video.id, name.to_owned());
     let body = playback.playlists.get_or_compute(&key, FRESH, move || async move {
-        // An empty answer stands for none of that name.
-        Ok(rendered(&access, id, &name, "").await?.map(Bytes::from).unwrap_or_default())
+        // An error, since these are not kept: asking for names at random fills nothing.
+        let body = rendered(&access, id, &name, "").await?.ok_or(CatalogError::NotFound("playlist"))?;
+        Ok(Bytes::from(body))
     });
-    let body = body.await.map_err(|error| Problem::from_seam(&error))?;
-    if body.is_empty() {
-        return Ok(None);
+    match body.await {
+        Ok(body) => Ok(Some(String::from_utf8(body.into()).map_err(|error| Problem::internal(&error))?)),
+        Err(FlightError::Computation(error)) if matches!(*error, CatalogError::NotFound(_)) => Ok(None),
+        Err(error) => Err(Problem::from_seam(&error)),
     }
-    Ok(Some(String::from_utf8(body.into()).map_err(|error| Problem::internal(&error))?))
 }
 
 /// The part of a file that a request asks for.
